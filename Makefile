@@ -1,0 +1,57 @@
+# The shop's commands. `make` alone lists them; each installs what it needs first and is quick the second time.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAGE ?= dev
+
+.PHONY: help
+help: ## list the targets
+	@echo "Vibecode: the back end of a shop on AWS, and all of its cloud on this machine."
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+# --- set-up: a private uv, Python 3.13 (else the newest of 3.12 and later), the hashed requirements ----------------
+.PHONY: install
+install: $(VENV)/installed ## install everything into .venv (the other targets do it by themselves)
+
+$(VENV)/installed: requirements/dev.txt .python-version .ci/bootstrap
+	@sh .ci/bootstrap
+
+# --- the product -----------------------------------------------------------------------------------------------------
+.PHONY: run
+run: install ## start the whole shop on this machine and serve until Ctrl-C (PORT=8000)
+	@exec $(PYTHON) -m vibecode.local.supervisor
+
+.PHONY: reset
+reset: ## erase .local/: the shop's data on this machine
+	@sh .ci/reset
+
+# --- the tests -------------------------------------------------------------------------------------------------------
+.PHONY: test
+test: install ## run every test at small scale: real PostgreSQL, local AWS, real HTTP, real browser
+	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest
+
+.PHONY: test-full
+test-full: install ## run every test at full scale: more rows, seeds and cases
+	@env -u DJANGO_SETTINGS_MODULE TEST_SCALE=full $(PYTHON) -m pytest
+
+.PHONY: bench
+bench: install ## run the benchmarks: tables of ratios
+	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks
+
+# --- the checks ------------------------------------------------------------------------------------------------------
+.PHONY: check
+check: install ## check format, lint, types, imports, migrations, deployment, dependencies, dead code
+	@sh .ci/check
+
+.PHONY: format
+format: install ## format the code and mend what lint can mend
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+.PHONY: lock
+lock: install ## lock the requirements anew, with hashes and without addresses
+	@sh .ci/lock

@@ -1,0 +1,1 @@
+"""Who somebody is: Cognito users, their rights, their addresses."""

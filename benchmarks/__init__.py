@@ -1,0 +1,1 @@
+"""Benchmarks: every figure is a ratio, its two sides taken in turn in one run."""

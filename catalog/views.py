@@ -1,0 +1,166 @@
+"""The catalogue's doors: products and categories over HTTP."""
+
+import time
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from catalog.filters import ProductFilter, StaffProductFilter
+from catalog.models import Category, Product, ProductQuerySet
+from catalog.serializers import (
+    CategoryOut,
+    CategoryTreeOut,
+    ProductIn,
+    ProductOut,
+    ProductPatch,
+    StockIn,
+    StockOut,
+)
+from catalog.services import adjust_stock, archive_product, change_product, create_product
+from vibecode.api import (
+    IsStaff,
+    answer_tagged,
+    bearer,
+    etag_of,
+    expected_version,
+    for_schema,
+    is_staff,
+    parse,
+)
+from vibecode.errors import Fault, Malformed
+from vibecode.idempotency import idempotent
+from vibecode.pagination import Keyset
+
+
+class ProductPages(Keyset):
+    """Products, newest first unless asked otherwise."""
+
+    orderings: ClassVar[dict[str, str]] = {
+        "newest": "-created_at",
+        "price": "price",
+        "-price": "-price",
+        "name": "name",
+        "relevance": "-relevance",
+    }
+
+
+class ProductViewSet(GenericViewSet[Product]):
+    """Products: everybody reads what is published; staff read and write all."""
+
+    serializer_class = ProductOut
+    pagination_class = ProductPages
+    lookup_field = "sku"
+
+    def get_permissions(self) -> list[BasePermission]:
+        """Reading is free, writing is for staff."""
+        return [AllowAny() if self.request.method in {"GET", "HEAD", "OPTIONS"} else IsStaff()]
+
+    @property
+    def filterset_class(self) -> type[ProductFilter]:
+        """Staff may also ask by status."""
+        return StaffProductFilter if for_schema(self) or is_staff(self.request) else ProductFilter
+
+    def get_queryset(self) -> ProductQuerySet:
+        """The products that the caller may see, with all that the answer shows."""
+        products = Product.objects.with_shelf().with_images().fetch_mode(models.FETCH_RAISE)
+        return products if is_staff(self.request) else products.published()
+
+    def get_object(self) -> Product:
+        """The product of the address, whatever the case of its SKU."""
+        return get_object_or_404(self.get_queryset(), sku=self.kwargs["sku"].upper())
+
+    def list(self, request: Request) -> Response:
+        """A page of products."""
+        if request.query_params.get("ordering") == "relevance" and not request.query_params.get("search", "").strip():
+            raise Malformed(
+                "The query is invalid.", faults=[Fault("/ordering", "invalid", "relevance needs a search.")]
+            )
+        products = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        data = self.get_serializer(products, many=True).data
+        page = self.get_paginated_response(data).data
+        seen = [_state(product) for product in products]
+        return answer_tagged(request, etag_of(len(seen), seen, page["next"], page["previous"], _signing_window()), page)
+
+    def retrieve(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- get_object reads it
+        """One product."""
+        return _answer(request, self.get_object())
+
+    @extend_schema(request=ProductIn, responses={201: ProductOut})
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Put a product on the list."""
+        values = parse(ProductIn, request)
+        product = create_product(sku=values.pop("sku"), name=values.pop("name"), values=values)
+        location = f"{settings.PUBLIC_URL}{product.get_absolute_url()}"
+        return Response(ProductOut(product).data, status=201, headers={"Location": location, "ETag": _tag(product)})
+
+    @extend_schema(request=ProductPatch, responses=ProductOut)
+    def partial_update(self, request: Request, sku: str) -> Response:  # noqa: ARG002
+        """Change fields of a product; with If-Match only if nobody else has since you read it."""
+        values = parse(ProductPatch, request, partial=True)
+        changed = change_product(product=self.get_object(), values=values, expected_version=expected_version(request))
+        return Response(ProductOut(changed).data, headers={"ETag": _tag(changed)})
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, sku: str) -> Response:  # noqa: ARG002
+        """Archive a product; orders keep its name and price."""
+        archive_product(product=self.get_object())
+        return Response(status=204)
+
+    @extend_schema(request=StockIn, responses=StockOut)
+    @idempotent(required=True)
+    def stock(self, request: Request, sku: str) -> Response:  # noqa: ARG002
+        """Add units to what is on hand, or take some away: one movement in the ledger."""
+        values = parse(StockIn, request)
+        token = bearer(request)
+        stock = adjust_stock(
+            product=self.get_object(),
+            delta=values["delta"],
+            reason=values["reason"],
+            actor=token.sub if token else "",
+        )
+        return Response(StockOut(stock).data)
+
+
+class CategoryTreeView(APIView):
+    """The tree of categories."""
+
+    permission_classes = (AllowAny,)
+
+    @extend_schema(responses=CategoryTreeOut)
+    def get(self, request: Request) -> Response:
+        """The whole tree."""
+        rows = list(Category.objects.values("id", "parent_id", "slug", "name").order_by("position", "name", "id"))
+        nodes: dict[int, dict[str, Any]] = {row["id"]: {**row, "children": []} for row in rows}
+        roots: list[dict[str, Any]] = []
+        for node in nodes.values():
+            (nodes[node["parent_id"]]["children"] if node["parent_id"] else roots).append(node)
+        return answer_tagged(request, etag_of(len(rows), rows), {"results": CategoryOut(roots, many=True).data})
+
+
+def _answer(request: Request, product: Product) -> Response:
+    return answer_tagged(request, _tag(product), ProductOut(product).data)
+
+
+def _tag(product: Product) -> str:
+    return etag_of(product.version, _state(product), _signing_window())
+
+
+def _state(product: Product) -> list[Any]:
+    """All that the answer shows; what does not move the version stands by itself."""
+    category = product.category.slug if product.category else None
+    images = [(image.pk, image.file.name, image.alt, image.position) for image in product.images.all()]
+    return [product.pk, product.version, product.stock.available, category, images]
+
+
+def _signing_window() -> int:
+    """Changes while a signed address of an image is still good, so that no 304 keeps a dead one alive."""
+    return 0 if settings.MEDIA_ORIGIN else int(time.time() // (settings.MEDIA_URL_SECONDS / 2))

@@ -1,0 +1,1 @@
+"""What was bought: orders, their lines, their states, their story."""

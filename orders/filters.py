@@ -1,0 +1,33 @@
+"""What a list of orders can be narrowed by. Called by django-filter for the views and by the schema."""
+
+from django_filters import rest_framework as filters
+
+from orders.models import Order, OrderQuerySet
+from orders.status import OrderStatus
+
+
+class OrderFilter(filters.FilterSet):
+    """``?status=&createdAfter=&createdBefore=``."""
+
+    status = filters.ChoiceFilter(choices=OrderStatus.choices)
+    createdAfter = filters.IsoDateTimeFilter("created_at", lookup_expr="gte")
+    createdBefore = filters.IsoDateTimeFilter("created_at", lookup_expr="lt")
+
+    class Meta:
+        model = Order
+        fields: tuple[str, ...] = ()
+
+
+class StaffOrderFilter(OrderFilter):
+    """Staff also ask by customer and search."""
+
+    user = filters.CharFilter("user__cognito_sub", max_length=128, help_text="A customer's userId.")
+    search = filters.CharFilter(
+        method="matching",
+        max_length=100,
+        help_text="An order's number, a customer's e-mail or name, or a SKU.",
+    )
+
+    def matching(self, orders: OrderQuerySet, name: str, value: str) -> OrderQuerySet:  # noqa: ARG002
+        """By number, customer or SKU."""
+        return orders.matching(value)

@@ -1,0 +1,141 @@
+"""Orders on the wire. Called by the views; shapes only, no query."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.serializers import AddressIn
+from orders.models import Order, Wishes
+from orders.services import Basket
+from orders.status import FulfilmentStatus, OrderStatus, PaymentStatus
+from vibecode.api import Input, Moment, Money, Text, Whole
+
+MOST_SKUS = 1000
+MOST_OF_ONE = 100_000
+MOST_ITEMS = 50_000  # more than fit into 1 MB when sound: no time goes into half a million empty ones
+
+
+class ItemIn(Input):
+    """So many of one SKU."""
+
+    sku = Text(max_length=64)
+    quantity = Whole(least=1, most=MOST_OF_ONE)
+
+
+class OrderIn(Input):
+    """What a customer wants to buy. The server prices it."""
+
+    items: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=ItemIn(), allow_empty=False, max_length=MOST_ITEMS
+    )
+    total = Money(
+        max_digits=20,
+        required=False,
+        help_text="What the customer was shown; the order is refused if it costs another sum.",
+    )
+    currency = serializers.RegexField(r"\A[A-Z]{3}\Z", required=False)
+    userId = Text(max_length=128, required=False, help_text="The caller's own id, or none.")
+    paymentMethod = Text(max_length=50, required=False)
+    shippingAddress = AddressIn(required=False, allow_null=True)
+    note = Text(max_length=1000, required=False, allow_blank=True)
+
+    def validate_items(self, items: list[dict[str, Any]]) -> dict[str, int]:
+        """Quantities by SKU: equal SKUs are added up, SKUs are upper case."""
+        quantities: dict[str, int] = {}
+        for item in items:
+            sku = item["sku"].upper()
+            quantities[sku] = quantities.get(sku, 0) + item["quantity"]
+        if len(quantities) > MOST_SKUS:
+            raise serializers.ValidationError(
+                f"items must have at most {MOST_SKUS} different SKUs; there are {len(quantities)}."
+            )
+        for sku, quantity in quantities.items():
+            if quantity > MOST_OF_ONE:
+                raise serializers.ValidationError(
+                    f"quantity must be a whole number from 1 to {MOST_OF_ONE}; {sku} adds up to {quantity}."
+                )
+        return quantities
+
+    def validate_shippingAddress(self, address: dict[str, Any] | None) -> dict[str, Any] | None:  # noqa: N802 -- DRF's
+        """As an order keeps it."""
+        if address is None:
+            return None
+        return {("postalCode" if name == "postal_code" else name): value for name, value in address.items()}
+
+
+def basket_of(values: dict[str, Any]) -> Basket:
+    """The service's argument for a checked body."""
+    return Basket(
+        quantities=values["items"],
+        currency=values.get("currency"),
+        expected_total=values.get("total"),
+        wishes=Wishes(
+            payment_method=values.get("paymentMethod", ""),
+            shipping_address=values.get("shippingAddress"),
+            note=values.get("note", ""),
+        ),
+    )
+
+
+class ItemOut(serializers.Serializer[Any]):
+    """One line, with name and price as they were."""
+
+    sku = serializers.CharField()
+    name = serializers.CharField()
+    unitPrice = serializers.DecimalField(source="unit_price", max_digits=12, decimal_places=2)
+    quantity = serializers.IntegerField()
+    lineTotal = serializers.DecimalField(source="line_total", max_digits=20, decimal_places=2)
+
+
+class OrderOut(serializers.Serializer[Order]):
+    """An order."""
+
+    orderId = serializers.CharField(source="number")
+    status = serializers.ChoiceField(choices=OrderStatus.choices)
+    paymentStatus = serializers.ChoiceField(source="payment_status", choices=PaymentStatus.choices)
+    fulfilmentStatus = serializers.ChoiceField(source="fulfilment_status", choices=FulfilmentStatus.choices)
+    userId = serializers.CharField(source="user.cognito_sub")
+    currency = serializers.CharField()
+    subtotal = serializers.DecimalField(max_digits=20, decimal_places=2)
+    shippingTotal = serializers.DecimalField(source="shipping_total", max_digits=20, decimal_places=2)
+    taxTotal = serializers.DecimalField(source="tax_total", max_digits=20, decimal_places=2)
+    total = serializers.DecimalField(max_digits=20, decimal_places=2)
+    items = ItemOut(many=True)
+    cancelReason = serializers.CharField(source="cancel_reason")
+    paymentMethod = serializers.CharField(source="payment_method")
+    shippingAddress = serializers.JSONField(source="shipping_address")  # null where none was given
+    note = serializers.CharField()
+    createdAt = Moment(source="created_at")
+    updatedAt = Moment(source="updated_at")
+    version = serializers.IntegerField()
+
+
+class PlacedOrderOut(OrderOut):
+    """An order that was just placed, with the words the specification's clients expect."""
+
+    success = serializers.BooleanField(default=True)
+    message = serializers.CharField(default="Order created successfully")
+
+
+class CancelIn(Input):
+    """Why an order is called off."""
+
+    reason = Text(max_length=200, required=False, allow_blank=True)
+
+
+class FactOut(serializers.Serializer[Any]):
+    """One fact of an order's story; further members belong to its type."""
+
+    type = serializers.CharField()
+    timestamp = Moment()
+    orderVersion = serializers.IntegerField(source="version")
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """The fact with what its type adds."""
+        return {**super().to_representation(instance), **instance.data}
+
+
+class TimelineOut(serializers.Serializer[Any]):
+    """Every fact that happened to an order, in order."""
+
+    results = FactOut(many=True)

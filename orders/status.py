@@ -1,0 +1,99 @@
+"""The states of an order and every way between them. Pure: read by models, services, serializers and tests.
+
+Two states are stored, payment and fulfilment, with three marks (cancelled, failed, completed); ``status`` follows.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from django.db.models import TextChoices
+
+
+class PaymentStatus(TextChoices):
+    """Where the money is."""
+
+    PENDING = "pending", "Pending"
+    REQUIRES_ACTION = "requires_action", "Waits for the customer"
+    PAID = "paid", "Paid"
+    PARTLY_REFUNDED = "partly_refunded", "Partly refunded"
+    REFUNDED = "refunded", "Refunded"
+    DECLINED = "declined", "Declined"
+    UNKNOWN = "unknown", "Unknown"
+
+
+class FulfilmentStatus(TextChoices):
+    """Where the goods are."""
+
+    UNFULFILLED = "unfulfilled", "Nothing held"
+    RESERVED = "reserved", "Reserved"
+    DEDUCTED = "deducted", "Deducted"
+    PARTLY_SHIPPED = "partly_shipped", "Partly shipped"
+    SHIPPED = "shipped", "Shipped"
+    DELIVERED = "delivered", "Delivered"
+
+
+class OrderStatus(TextChoices):
+    """What a customer is told."""
+
+    PENDING = "pending", "Pending"
+    PAID = "paid", "Paid"
+    COMPLETED = "completed", "Completed"
+    PARTLY_SHIPPED = "partly_shipped", "Partly shipped"
+    SHIPPED = "shipped", "Shipped"
+    DELIVERED = "delivered", "Delivered"
+    REFUNDED = "refunded", "Refunded"
+    CANCELLED = "cancelled", "Cancelled"
+    FAILED = "failed", "Failed"
+
+
+class Mark(StrEnum):
+    """What happened to an order as a whole; each is a moment in its own column."""
+
+    NONE = "none"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+_P, _F = PaymentStatus, FulfilmentStatus
+
+# From each state, the states that may follow. What is not here cannot happen.
+PAYMENT_MOVES: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
+    _P.PENDING: frozenset({_P.REQUIRES_ACTION, _P.PAID, _P.DECLINED, _P.UNKNOWN}),
+    _P.REQUIRES_ACTION: frozenset({_P.PAID, _P.DECLINED, _P.UNKNOWN}),
+    _P.UNKNOWN: frozenset({_P.PAID, _P.DECLINED}),
+    _P.PAID: frozenset({_P.PARTLY_REFUNDED, _P.REFUNDED}),
+    _P.PARTLY_REFUNDED: frozenset({_P.REFUNDED}),
+    _P.REFUNDED: frozenset(),
+    _P.DECLINED: frozenset(),
+}
+FULFILMENT_MOVES: Mapping[FulfilmentStatus, frozenset[FulfilmentStatus]] = {
+    _F.UNFULFILLED: frozenset({_F.RESERVED}),
+    _F.RESERVED: frozenset({_F.DEDUCTED, _F.UNFULFILLED}),
+    _F.DEDUCTED: frozenset({_F.PARTLY_SHIPPED, _F.SHIPPED, _F.UNFULFILLED}),
+    _F.PARTLY_SHIPPED: frozenset({_F.SHIPPED}),
+    _F.SHIPPED: frozenset({_F.DELIVERED}),
+    _F.DELIVERED: frozenset(),
+}
+# A cancellation takes back what is held or deducted, never what has left the house.
+CANCELLABLE = frozenset({_F.UNFULFILLED, _F.RESERVED, _F.DEDUCTED})
+SHIPMENT = {
+    _F.PARTLY_SHIPPED: OrderStatus.PARTLY_SHIPPED,
+    _F.SHIPPED: OrderStatus.SHIPPED,
+    _F.DELIVERED: OrderStatus.DELIVERED,
+}
+
+
+def status_of(payment: PaymentStatus, fulfilment: FulfilmentStatus, mark: Mark) -> OrderStatus:
+    """The status that follows: cancelled or failed first, then refunded, the shipment, completed, paid, pending."""
+    if mark in {Mark.CANCELLED, Mark.FAILED}:
+        return OrderStatus(mark.value)
+    if payment == PaymentStatus.REFUNDED:
+        return OrderStatus.REFUNDED
+    if fulfilment in SHIPMENT:
+        return SHIPMENT[fulfilment]
+    if mark == Mark.COMPLETED:
+        return OrderStatus.COMPLETED
+    if payment in {PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED}:
+        return OrderStatus.PAID
+    return OrderStatus.PENDING

@@ -1,0 +1,100 @@
+"""The orders' doors over HTTP."""
+
+from django.conf import settings
+from django.db import models
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.authentication import signed_in
+from orders.filters import OrderFilter, StaffOrderFilter
+from orders.models import Order, OrderQuerySet
+from orders.serializers import (
+    CancelIn,
+    FactOut,
+    OrderIn,
+    OrderOut,
+    PlacedOrderOut,
+    TimelineOut,
+    basket_of,
+)
+from orders.services import cancel_order, place_order
+from vibecode.api import for_schema, is_staff, parse
+from vibecode.errors import Denied
+from vibecode.idempotency import idempotent
+from vibecode.observability import note
+from vibecode.pagination import Keyset
+
+
+class OrderViewSet(GenericViewSet[Order]):
+    """Orders of the signed-in customer; staff see all."""
+
+    serializer_class = OrderOut
+    pagination_class = Keyset
+    lookup_field = "number"
+
+    @property
+    def filterset_class(self) -> type[OrderFilter]:
+        """Staff may also ask by customer and search."""
+        return StaffOrderFilter if for_schema(self) or is_staff(self.request) else OrderFilter
+
+    def get_queryset(self) -> OrderQuerySet:
+        """The orders that the caller may see; somebody else's are simply not here."""
+        if for_schema(self):
+            return Order.objects.none()
+        mine = Order.objects.visible_to(signed_in(self.request), staff=is_staff(self.request))
+        return mine.with_lines().fetch_mode(models.FETCH_RAISE)
+
+    def get_object(self) -> Order:
+        """The order of the address."""
+        note(order=self.kwargs["number"])
+        return get_object_or_404(self.get_queryset(), number=self.kwargs["number"])
+
+    @extend_schema(request=OrderIn, responses={201: PlacedOrderOut})
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Place an order: exactly once for each Idempotency-Key."""
+        customer = signed_in(request)
+        values = parse(OrderIn, request)
+        if values.get("userId", customer.cognito_sub) != customer.cognito_sub:
+            raise Denied("userId is somebody else's; leave it out, or send your own.")
+        order = place_order(customer=customer, basket=basket_of(values))
+        note(order=order.number)
+        location = f"{settings.PUBLIC_URL}{order.get_absolute_url()}"
+        return Response(PlacedOrderOut(order).data, status=201, headers={"Location": location, "ETag": _tag(order)})
+
+    def list(self, request: Request) -> Response:  # noqa: ARG002 -- paginate_queryset reads it
+        """A page of orders, newest first."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def retrieve(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
+        """One order."""
+        order = self.get_object()
+        return Response(OrderOut(order).data, headers={"ETag": _tag(order)})
+
+    @extend_schema(responses=TimelineOut)
+    def timeline(self, request: Request, number: str) -> Response:  # noqa: ARG002
+        """Every fact that happened to the order, in order."""
+        return Response({"results": FactOut(self.get_object().timeline.all(), many=True).data})
+
+    @extend_schema(request=CancelIn, responses=OrderOut)
+    @idempotent
+    def cancel(self, request: Request, number: str) -> Response:
+        """Call the order off, while nothing has shipped. Twice is harmless."""
+        reason = parse(CancelIn, request).get("reason", "")
+        cancel_order(order=self.get_object(), reason=reason, actor=signed_in(request).cognito_sub)
+        return Response(OrderOut(self.get_queryset().get(number=number)).data)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Problems of placing an order also carry what the specification's clients read."""
+        response = super().handle_exception(exc)
+        if self.action == "create":
+            response.data = {"success": False, "error": response.data["title"], **response.data}
+        return response
+
+
+def _tag(order: Order) -> str:
+    return f'"{order.version}"'

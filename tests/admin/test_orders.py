@@ -1,0 +1,80 @@
+"""Orders at the desk: read, and called off through the service."""
+
+from orders.services import deduct_held_stock
+from orders.status import FulfilmentStatus
+from tests.admin.conftest import Desk, a_product, an_order, desk_of
+from vibecode.models import OutboxEvent
+
+
+def test_an_order_is_cancelled_with_a_reason_under_the_name_of_who_did_it(staff: Desk) -> None:
+    product = a_product(on_hand=3)
+    order = an_order(product)
+
+    answer = staff.dialog("orders_order_cancel", order.pk, reason="Wrong address")
+
+    order.refresh_from_db()
+    product.stock.refresh_from_db()
+    told = order.timeline.get(type="Order Cancelled")
+    assert answer.headers["HX-Refresh"] == "true"
+    assert (order.status, order.cancel_reason) == ("cancelled", "Wrong address")
+    assert (told.actor, told.data) == (staff.user.cognito_sub, {"reason": "Wrong address"})
+    assert product.stock.reserved == 0
+    assert "Cancelled: Wrong address" in staff.open("orders_order_history", order.pk).content.decode()
+
+
+def test_a_cancellation_needs_a_reason(staff: Desk) -> None:
+    order = an_order()
+
+    page = staff.dialog("orders_order_cancel", order.pk, reason=" ")
+
+    order.refresh_from_db()
+    assert "required" in page.content.decode()
+    assert order.status == "pending"
+
+
+def test_what_has_shipped_is_not_cancelled_and_the_dialog_says_so(staff: Desk) -> None:
+    order = deduct_held_stock(order=an_order())
+    order.move_to(fulfilment=FulfilmentStatus.SHIPPED)
+    published = OutboxEvent.objects.count()
+
+    page = staff.dialog("orders_order_cancel", order.pk, reason="Too late")
+
+    order.refresh_from_db()
+    assert page.status_code == 200
+    assert "what has shipped cannot be cancelled" in page.content.decode()
+    assert (order.status, OutboxEvent.objects.count()) == ("shipped", published)
+    assert "Cancel order" not in staff.open("orders_order_change", order.pk).content.decode()
+
+
+def test_opening_the_dialog_cancels_nothing(staff: Desk) -> None:
+    order = an_order()
+
+    page = staff.open("orders_order_cancel", order.pk)
+
+    order.refresh_from_db()
+    assert page.status_code == 200
+    assert order.status == "pending"
+
+
+def test_a_forged_cancellation_without_the_right_is_refused(staff: Desk) -> None:
+    order = an_order()
+    reader = desk_of("nobody")
+    reader.user.is_staff = True
+    reader.user.save()
+
+    answer = reader.dialog("orders_order_cancel", order.pk, reason="x")
+
+    order.refresh_from_db()
+    assert answer.status_code == 403
+    assert order.status == "pending"
+
+
+def test_an_order_shows_its_lines_money_and_customer(staff: Desk) -> None:
+    order = an_order(a_product("MUG", name="كوب <b>", price="1234.50"))
+
+    html = staff.open("orders_order_change", order.pk).content.decode()
+
+    assert "£1,234.50" in html
+    assert "كوب &lt;b&gt;" in html
+    assert f"/admin/accounts/user/{order.user_id}/change/" in html
+    assert f"/admin/catalog/product/{order.lines.get().product_id}/change/" in html

@@ -1,0 +1,66 @@
+"""Which Chromium the browser tests drive: the machine's, else Playwright's own, else Debian's package."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+APPLICATIONS = (  # macOS
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+HOW = (
+    "The browser tests need a Chromium and found none. Install one (Debian: apt-get install chromium; macOS: "
+    "brew install --cask chromium; anywhere: .venv/bin/playwright install chromium) or name one in CHROMIUM."
+)
+
+
+def find_chromium(playwright: Playwright) -> str:
+    """The path of a Chromium, installed if need be and possible. Raises RuntimeError saying how to get one."""
+    for fetch in (_nothing, _from_playwright, _from_debian):
+        fetch()
+        if found := _of_the_machine() or _of_playwright(playwright):
+            return found
+    raise RuntimeError(HOW)
+
+
+def _of_the_machine() -> str | None:
+    named = os.environ.get("CHROMIUM")
+    if named:
+        return named
+    found = next((path for path in map(shutil.which, NAMES) if path), None)
+    return found or next((path for path in APPLICATIONS if Path(path).exists()), None)
+
+
+def _of_playwright(playwright: Playwright) -> str | None:
+    path = playwright.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
+def _nothing() -> None:
+    """What is here already comes first."""
+
+
+def _from_playwright() -> None:
+    print("fetching Chromium with Playwright", file=sys.stderr)
+    command = [sys.executable, "-m", "playwright", "install", "chromium"]
+    _try(command, seconds=300)
+
+
+def _from_debian() -> None:
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        print("installing Debian's chromium", file=sys.stderr)
+        _try(["apt-get", "update", "-q"], seconds=300)
+        _try(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], seconds=900)
+
+
+def _try(command: list[str], *, seconds: int) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(error, file=sys.stderr)

@@ -1,0 +1,81 @@
+"""The staff's desk in a real browser: signing in through Cognito, the pages in both themes and widths."""
+
+import pytest
+
+from tests.browser.conftest import Look, Looker
+from tests.in_process import shelf
+from tests.over_http import Shop
+from vibecode.local.names import DEMO_PASSWORD
+
+
+def sign_in(window: Look, email: str = "staff@example.com", password: str = DEMO_PASSWORD) -> None:
+    """Through the page, as staff do."""
+    window.go("/admin/")
+    window.page.get_by_label("E-mail").fill(email)
+    window.page.get_by_label("Password").fill(password)
+    window.page.get_by_role("button", name="Log in").click()
+    window.page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")])
+def test_every_desk_opens_clean(look: Looker, shop: Shop, width: int, scheme: str) -> None:
+    product = shop.product(on_hand=30, name="A very long name that goes on and on, as names of gifts do " * 3)
+    number = shop.buyer().order((product, 2)).json()["orderId"]
+    window = look(width=width, scheme=scheme)
+
+    sign_in(window)
+
+    for path, said in {
+        "/admin/": "Products",
+        "/admin/orders/order/": number,
+        f"/admin/orders/order/?q={number}": number,
+        "/admin/catalog/product/": product.sku,
+        f"/admin/catalog/product/{product.pk}/change/": product.sku,
+        "/admin/catalog/stock/": "Reserved",
+        "/admin/catalog/stockmovement/": "Reserved",
+        "/admin/accounts/user/": "@example.com",
+        "/admin/vibecode/outboxevent/": "Order Created",
+    }.items():
+        window.go(path)
+        assert said in window.page.content(), path
+        assert window.is_clean()
+    window.go(f"/admin/orders/order/?q={number}")
+    window.page.get_by_role("link", name=number).first.click()
+    window.page.wait_for_load_state("networkidle")
+    assert "Order Created" in window.page.content()
+    assert window.is_clean()
+
+
+def test_a_wrong_password_and_a_customer_stay_outside(look: Looker) -> None:
+    for email, password in (("staff@example.com", "wrong"), ("shopper@example.com", DEMO_PASSWORD)):
+        window = look()
+
+        sign_in(window, email, password)
+
+        assert window.page.get_by_role("button", name="Log in").is_visible()
+        assert "Stock ledger" not in window.page.content()
+
+
+def test_stock_is_adjusted_and_an_order_cancelled_by_hand(look: Looker, shop: Shop) -> None:
+    product = shop.product(on_hand=30)
+    number = shop.buyer().order((product, 2)).json()["orderId"]
+    window = look()
+    sign_in(window)
+
+    window.go(f"/admin/catalog/product/{product.pk}/change/")
+    window.page.get_by_role("link", name="Adjust", exact=True).click()
+    window.page.get_by_text("Adjust stock").click()
+    window.page.get_by_label("Change*").fill("-5")
+    window.page.get_by_label("Reason*").fill("Broken")
+    window.page.get_by_role("button", name="Adjust", exact=True).click()
+    window.page.get_by_text("25", exact=True).wait_for()
+    assert shelf(product) == (25, 2)
+
+    window.go(f"/admin/orders/order/?q={number}")
+    window.page.get_by_role("link", name=number).first.click()
+    window.page.get_by_text("Cancel order").click()
+    window.page.get_by_label("Reason*").fill("Customer called")
+    window.page.get_by_role("button", name="Cancel the order", exact=True).click()
+    window.page.get_by_text("Customer called").first.wait_for()
+    assert shelf(product) == (25, 0)
+    assert window.is_clean()

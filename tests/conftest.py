@@ -1,0 +1,28 @@
+"""What the tests run on: one embedded PostgreSQL and one local AWS, the application in-process and over HTTP."""
+
+import contextlib
+import os
+
+import django
+import pytest
+from django.core.cache import cache
+
+from vibecode.local.scratch import scratch_cloud
+
+if "DJANGO_SETTINGS_MODULE" in os.environ:
+    raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
+RUN = contextlib.ExitStack()
+RUN.enter_context(scratch_cloud())
+django.setup()
+pytest_plugins = ["tests.in_process", "tests.over_http"]  # they import models: after the settings
+
+
+def pytest_unconfigure() -> None:
+    """Stop the engines."""
+    RUN.close()
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """No rate limit of one test reaches the next."""
+    cache.clear()

@@ -1,0 +1,118 @@
+"""Races through HTTP on real PostgreSQL: everybody is released at one moment."""
+
+import functools
+import uuid
+from collections import Counter
+
+from accounts.models import User
+from catalog.models import StockMovement
+from orders.models import Order
+from orders.services import audit_stock
+from tests.in_process import shelf
+from tests.over_http import Buyer, Shop, together
+from vibecode.models import OutboxEvent
+
+
+def test_the_last_ten_units_go_to_ten_of_64_buyers(shop: Shop) -> None:
+    product = shop.product(on_hand=10)
+    buyers = shop.buyers(64)
+
+    answers = together([functools.partial(buyer.order, (product, 1)) for buyer in buyers])
+
+    assert Counter(answer.status_code for answer in answers) == {201: 10, 409: 54}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"out-of-stock"}
+    assert shelf(product) == (10, 10)
+    assert Order.objects.filter(lines__product=product).count() == 10
+    assert audit_stock() == []
+
+
+def test_the_last_unit_of_two_skus_in_opposite_order_has_one_winner_a_pair(shop: Shop) -> None:
+    buyers = shop.buyers(64)
+    pairs = [(shop.product(on_hand=1), shop.product(on_hand=1)) for _ in range(32)]
+    actions = []
+    for (one, two), ahead, behind in zip(pairs, buyers[:32], buyers[32:], strict=True):
+        actions += [
+            functools.partial(ahead.order, (one, 1), (two, 1)),
+            functools.partial(behind.order, (two, 1), (one, 1)),
+        ]
+
+    answers = together(actions)
+
+    assert Counter(answer.status_code for answer in answers) == {201: 32, 409: 32}
+    winners = [{a.status_code for a in answers[start : start + 2]} for start in range(0, 64, 2)]
+    assert winners == [{201, 409}] * 32
+    assert {shelf(product) for pair in pairs for product in pair} == {(1, 1)}
+    assert audit_stock() == []
+
+
+def test_one_pair_of_skus_wanted_by_everybody_in_both_orders_never_deadlocks(shop: Shop) -> None:
+    one, two = shop.product(on_hand=1), shop.product(on_hand=1)
+    buyers = shop.buyers(64)
+
+    answers = together(
+        [
+            functools.partial(buyer.order, *(((one, 1), (two, 1)) if n % 2 else ((two, 1), (one, 1))))
+            for n, buyer in enumerate(buyers)
+        ]
+    )
+
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 63}
+    assert (shelf(one), shelf(two)) == ((1, 1), (1, 1))
+
+
+def test_32_requests_with_one_key_make_one_order_and_get_one_answer(shop: Shop) -> None:
+    product = shop.product(on_hand=100)
+    buyer = shop.buyer()
+    key = uuid.uuid4().hex
+
+    answers = together([functools.partial(buyer.order, (product, 2), key=key)] * 32)
+
+    assert Counter(answer.status_code for answer in answers) == {201: 32}
+    assert len({answer.content for answer in answers}) == 1
+    assert Counter("Idempotent-Replayed" in answer.headers for answer in answers) == {True: 31, False: 1}
+    assert shelf(product) == (100, 2)
+    assert Order.objects.filter(lines__product=product).count() == 1
+
+
+def test_a_cancel_against_a_cancel_releases_once(shop: Shop) -> None:
+    product = shop.product(on_hand=5)
+    buyer = shop.buyer()
+    number = buyer.order((product, 3)).json()["orderId"]
+
+    answers = together([functools.partial(buyer.cancel, number)] * 16)
+
+    assert Counter(answer.status_code for answer in answers) == {200: 16}
+    assert {answer.json()["status"] for answer in answers} == {"cancelled"}
+    assert shelf(product) == (5, 0)
+    assert StockMovement.objects.filter(product=product, kind="release").count() == 1
+    assert audit_stock() == []
+
+
+def test_cancels_and_orders_over_the_same_products_keep_the_ledger_right(shop: Shop) -> None:
+    products = [shop.product(on_hand=40) for _ in range(4)]
+    buyers = shop.buyers(32)
+    numbers = [buyer.order(*((p, 1) for p in products)).json()["orderId"] for buyer in buyers[:16]]
+
+    answers = together(
+        [functools.partial(b.cancel, number) for b, number in zip(buyers[:16], numbers, strict=True)]
+        + [functools.partial(b.order, *((p, 2) for p in reversed(products))) for b in buyers[16:]]
+    )
+
+    counts = Counter(answer.status_code for answer in answers)
+    assert counts[200] == 16
+    assert counts[201] + counts[409] == 16
+    assert [shelf(p) for p in products] == [(40, 2 * counts[201])] * 4
+    assert audit_stock() == []
+
+
+def test_ten_requests_of_somebody_new_make_one_user(shop: Shop) -> None:
+    email = f"new-{uuid.uuid4().hex}@example.com"
+    newcomer = Buyer(shop.server.url, email)
+    shop.open.callback(newcomer.http.close)
+
+    answers = together([functools.partial(newcomer.http.get, "/me")] * 10)
+
+    assert Counter(answer.status_code for answer in answers) == {200: 10}
+    assert {answer.json()["email"] for answer in answers} == {email}
+    user = User.objects.get(email=email)
+    assert OutboxEvent.objects.filter(subject=user.cognito_sub, detail_type="User Registered").count() == 1

@@ -1,0 +1,65 @@
+"""The staff's site: unfold's skin under the one Content-Security-Policy that it needs. Called by Django's admin."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.admin import apps
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.csp import csp_override
+from unfold.sites import UnfoldAdminSite
+
+from vibecode.unfold import SECTIONS
+
+
+class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no types
+    """django.contrib.admin in unfold's skin."""
+
+    index_title = "Shop"
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
+        """A page for staff, with the policy that Alpine needs."""
+        guarded: Callable[..., Any] = csp_override(settings.ADMIN_CSP)(super().admin_view(view, cacheable))
+        return guarded
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The sign-in page, under the same policy."""
+        context = {**(extra_context or {}), "local": settings.LOCAL}
+        page: HttpResponse = csp_override(settings.ADMIN_CSP)(super().login)(request, context)
+        return page
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
+        """There is none: passwords live in Cognito alone."""
+        messages.info(request, "Passwords are kept by Cognito; they cannot be changed here.")
+        return redirect(reverse(f"{self.name}:index"))
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
+        """The index by the sidebar's sections instead of by Django's apps."""
+        apps_of_django: list[dict[str, Any]] = super().get_app_list(request, app_label)
+        if app_label:
+            return apps_of_django
+        entries = {
+            f"{app['app_label']}.{entry['object_name']}".lower(): entry
+            for app in apps_of_django
+            for entry in app["models"]
+        }
+        sections = [
+            {
+                "name": title,
+                "app_label": title.lower(),
+                "app_url": reverse(f"{self.name}:index"),
+                "has_module_perms": True,
+                "models": [entries[page.model] | {"name": page.title} for page in pages if page.model in entries],
+            }
+            for title, pages in SECTIONS.items()
+        ]
+        return [section for section in sections if section["models"]]
+
+
+class AdminConfig(apps.AdminConfig):
+    """django.contrib.admin with our site as its default one."""
+
+    default_site = "vibecode.admin_site.ShopAdminSite"

@@ -1,0 +1,71 @@
+"""The checks that need Django and a live PostgreSQL, under the settings of production. Called by `make check`."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from vibecode.local.folder import REPOSITORY, CannotStart
+from vibecode.local.ports import free_port
+from vibecode.local.postgres import Postgres
+
+PRODUCTION = {
+    "STAGE": "production",
+    "PUBLIC_URL": "https://shop.example",
+    "AWS_REGION": "eu-north-1",
+    "COGNITO_USER_POOL_ID": "eu-north-1_Example",
+    "COGNITO_CLIENT_ID": "example",
+    "MEDIA_BUCKET": "vibecode-production-media",
+    "MEDIA_URL": "https://shop.example/media",
+    "DJANGO_SETTINGS_MODULE": "vibecode.settings",
+    "PYTHONWARNINGS": "error",
+    "LOG_LEVEL": "WARNING",
+}
+STEPS: tuple[tuple[str, list[str]], ...] = (
+    ("check --deploy", ["manage.py", "check", "--deploy", "--fail-level", "WARNING", "--database", "default"]),
+    ("every change of a model has its migration", ["manage.py", "makemigrations", "--check", "--dry-run"]),
+    ("migrations are safe on a live table", ["-m", "vibecode.local.checks", "--migrations"]),
+    ("the schema of the API", ["manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull]),
+)
+
+
+def main() -> int:
+    """Run every step; 1 when one fails."""
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="vibecode-checks-") as folder:
+        postgres = Postgres(Path(folder) / "postgres", durable=False)
+        try:
+            url = postgres.start(free_port())
+        except CannotStart as error:
+            sys.exit(f"Cannot start: {error}")
+        try:
+            environment = {**os.environ, **PRODUCTION, "DATABASE_URL": url, "SECRET_KEY": secrets.token_urlsafe(50)}
+            for name, arguments in STEPS:
+                print(f"    {name}", flush=True)  # noqa: T201 -- the output of a command
+                failed |= subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=environment).returncode  # noqa: S603, PLW1510 -- our own commands; the code is read
+        finally:
+            postgres.stop()
+    return 1 if failed else 0
+
+
+def lint_migrations() -> int:
+    """Whether a migration of ours would break the code that runs beside it or lock a busy table."""
+    import django
+    from django_migration_linter import MigrationLinter
+
+    django.setup()
+    linter = MigrationLinter(
+        str(REPOSITORY),
+        include_apps=["vibecode", "accounts", "catalog", "orders"],
+        no_cache=True,
+        quiet=["ok", "ignore"],
+        warnings_as_errors_tests=None,
+    )
+    linter.lint_all_migrations()
+    return 1 if linter.has_errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(lint_migrations() if "--migrations" in sys.argv else main())

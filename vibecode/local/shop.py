@@ -1,0 +1,151 @@
+"""What `make run` runs, in order: the table that the supervisor works through. To add a process, add a row."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
+
+from vibecode.local import aws, ports
+from vibecode.local.folder import CannotStart, LocalFolder
+from vibecode.local.postgres import Postgres
+
+
+def _gives_nothing(_: int) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A child that is kept running."""
+
+    name: str  # in processes.json, on each line of its output, and of its log file
+    doing: str  # the step shown while it starts
+    command: Callable[[int], Sequence[str]]  # from its port
+    is_ready: Callable[[int, int], bool]  # from its pid and port
+    port: int | None = None  # None: a free one, the same as last time if it can be
+    gives: Callable[[int], Mapping[str, str]] = _gives_nothing  # environment of all that start after it
+    stop_signal: Signals = SIGTERM
+    ready_within: float = 60.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command that runs once, to its end, before what follows starts."""
+
+    name: str
+    doing: str
+    command: Sequence[str]
+
+
+type Shop = Sequence[Process | Task]
+
+
+def shop(folder: LocalFolder, environment: Mapping[str, str]) -> list[Process | Task]:
+    """Everything that runs: engines unless the environment names real ones, set-up, then the web server."""
+    rows: list[Process | Task] = []
+    if not environment.get("DATABASE_URL"):
+        rows.append(postgres(folder.postgres))
+    if not environment.get("AWS_ENDPOINT_URL"):
+        rows.append(local_aws(folder.aws))
+    manage = [sys.executable, "manage.py"]
+    rows.append(Task("migrate", "Bringing the database up to date", [*manage, "migrate", "--verbosity", "0"]))
+    rows.append(Task("demo", "Looking after the demo shop", [*manage, "load_demo_shop"]))
+    rows.append(web(environment))
+    return rows
+
+
+def postgres(folder: Path) -> Process:
+    """The embedded PostgreSQL."""
+    server = Postgres(folder)
+    return Process(
+        name="postgres",
+        doing="Starting PostgreSQL",
+        command=lambda port: postgres_command(folder, port),
+        is_ready=lambda pid, _: server.is_ready(pid),
+        gives=lambda port: {"DATABASE_URL": server.url(port)},
+        stop_signal=SIGINT,
+    )
+
+
+def postgres_command(folder: Path, port: int) -> list[str]:
+    """Prepare the folder, then become the server, under one pid."""
+    return [sys.executable, "-m", "vibecode.local.postgres", "--data", str(folder), "--port", str(port)]
+
+
+def local_aws(folder: Path) -> Process:
+    """The local AWS on moto."""
+    return Process(
+        name="aws",
+        doing="Starting the local AWS: sign-in and media",
+        command=lambda port: aws.command(port, folder),
+        is_ready=lambda _, port: ports.answers(port, aws.JWKS_PATH),
+        gives=lambda port: aws.environment(f"http://{ports.HOST}:{port}"),
+    )
+
+
+def web(environment: Mapping[str, str]) -> Process:
+    """The web server."""
+    workers = whole_number(environment, "WEB_CONCURRENCY", 2, 64)
+    threads = whole_number(environment, "WEB_THREADS", 16, 512)
+    server = [sys.executable, "-m", "gunicorn", "vibecode.wsgi:application", "--worker-class", "gthread"]
+    server += [
+        "--workers",
+        str(workers),
+        "--threads",
+        str(threads),
+        "--graceful-timeout",
+        "8",
+        "--keep-alive",
+        "75",  # longer than clients keep an idle connection: they hang up, not we
+    ]
+    server += ["--preload", "--no-control-socket", "--log-level", "warning"]
+    return Process(
+        name="web",
+        doing=f"Starting the web server ({workers} workers × {threads} threads)",
+        command=lambda port: [*server, "--bind", f"{ports.HOST}:{port}"],
+        is_ready=lambda _, port: ports.answers(port, "/readyz"),
+        port=whole_number(environment, "PORT", 8000, 65535),
+    )
+
+
+def whole_number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """Read a number from 1 to `most` from the environment."""
+    value = environment.get(name, "").strip() or str(default)
+    if not value.isdecimal() or not 1 <= int(value) <= most:
+        raise CannotStart(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+    return int(value)
+
+
+def starting_environment(folder: LocalFolder, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the first child: what the user set, completed with safe local values."""
+    environment = dict(os.environ if given is None else given)
+    environment = {name: value for name, value in environment.items() if value or name not in CARRIED}
+    environment.setdefault("STAGE", "local")
+    environment.setdefault("PORT", "8000")
+    environment.setdefault("PUBLIC_URL", f"http://{ports.HOST}:{environment['PORT']}")
+    if "SECRET_KEY" not in environment:
+        environment["SECRET_KEY"] = folder.secret_key()
+    environment["PYTHONUNBUFFERED"] = "1"
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy of the company network knows nothing of our ports
+        environment[name] = ",".join(filter(None, [environment.get(name), ports.HOST, "localhost"]))
+    if "AWS_ENDPOINT_URL" not in environment:
+        # the local AWS comes with its own region and keys; somebody's real account must not leak in
+        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+            environment.pop(name, None)
+    return environment
+
+
+# What environment.json passes on to manage.py in another shell.
+CARRIED = (
+    "STAGE",
+    "PORT",
+    "PUBLIC_URL",
+    "SECRET_KEY",
+    "DATABASE_URL",
+    "CACHE_URL",
+    "NO_PROXY",
+    "no_proxy",
+    *aws.environment(""),
+)

@@ -1,0 +1,1 @@
+"""manage.py's commands of this app, one a module."""

@@ -1,0 +1,252 @@
+"""Every setting of the shop. Stages differ by values from the environment, not by code paths: see .env.example."""
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+
+from vibecode.environment import Environment
+from vibecode.observability import logging_config
+from vibecode.unfold import UNFOLD  # noqa: F401 -- read by unfold: how the admin looks
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+STAGE = Environment(os.environ, required=False).choice("STAGE", ("local", "dev", "staging", "production"), "local")
+LOCAL = STAGE == "local"
+env = Environment(os.environ, required=not LOCAL)
+
+# --- where it is -------------------------------------------------------------------------------------------------
+PORT = env.integer("PORT", 8000, least=1, most=65535)
+# The one public origin: Location, next, cookies and CSRF derive from it.
+PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
+_origin = urlsplit(PUBLIC_URL)
+if not LOCAL and _origin.scheme != "https":
+    raise ImproperlyConfigured(f"PUBLIC_URL must be https in a real stage; it is {PUBLIC_URL!r}.")
+ALLOWED_HOSTS = [
+    str(_origin.hostname),
+    *env.words("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),
+]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SECRET_KEY = env.text_of_stage("SECRET_KEY", secrets.token_urlsafe(50))
+DEBUG = False
+
+# --- what it is made of ------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "vibecode.admin_site.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "corsheaders",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "storages",
+    "vibecode",
+    "accounts",
+    "catalog",
+    "orders",
+]
+MIDDLEWARE = [
+    "vibecode.observability.RequestLogMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "vibecode.throttling.add_rate_headers",
+    "vibecode.parsing.read_chunked_body",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "vibecode.urls"
+WSGI_APPLICATION = "vibecode.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "vibecode" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- the database ------------------------------------------------------------------------------------------------
+DATABASES = {
+    "default": env.database("DATABASE_URL", "postgresql://vibecode@127.0.0.1:5432/vibecode")
+    | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
+}
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", "3")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+IDEMPOTENCY_LOCK_SECONDS = env.integer("IDEMPOTENCY_LOCK_SECONDS", 5, least=1, most=20)
+IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24 * 7, least=24)
+
+CACHES = {"default": env.cache("CACHE_URL")}
+
+# --- AWS ---------------------------------------------------------------------------------------------------------
+AWS_REGION = env.text("AWS_REGION", "us-east-1" if LOCAL else None)
+AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", "http://127.0.0.1:5000") if LOCAL else None
+COGNITO_USER_POOL_ID = env.text_of_stage("COGNITO_USER_POOL_ID", "us-east-1_local")
+COGNITO_CLIENT_ID = env.text_of_stage("COGNITO_CLIENT_ID", "local")
+COGNITO_ISSUER = env.url("COGNITO_ISSUER", f"https://cognito-idp.{AWS_REGION}.amazonaws.com/{COGNITO_USER_POOL_ID}")
+COGNITO_JWKS_URL = env.url(
+    "COGNITO_JWKS_URL",
+    f"{AWS_ENDPOINT_URL}/{COGNITO_USER_POOL_ID}/.well-known/jwks.json"
+    if AWS_ENDPOINT_URL
+    else f"{COGNITO_ISSUER}/.well-known/jwks.json",
+)
+COGNITO_DOMAIN = env.text("COGNITO_DOMAIN", "")
+
+# --- files -------------------------------------------------------------------------------------------------------
+MEDIA_BUCKET = env.text_of_stage("MEDIA_BUCKET", "vibecode-local-media")
+MEDIA_ORIGIN = env.text("MEDIA_URL", "").rstrip("/")  # CloudFront's address of the bucket; unset: signed S3 addresses
+MEDIA_URL_SECONDS = env.integer("MEDIA_URL_SECONDS", 3600, least=60, most=7 * 86400)
+_media = urlsplit(MEDIA_ORIGIN)
+STORAGES = {
+    "default": {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": MEDIA_BUCKET,
+            "region_name": AWS_REGION,
+            "endpoint_url": AWS_ENDPOINT_URL,
+            "addressing_style": "path" if LOCAL else "virtual",
+            "signature_version": "s3v4",
+            "file_overwrite": False,
+            "querystring_auth": not MEDIA_ORIGIN,
+            "querystring_expire": MEDIA_URL_SECONDS,
+            "custom_domain": f"{_media.netloc}{_media.path}" if MEDIA_ORIGIN else None,
+            "url_protocol": f"{_media.scheme or 'https'}:",
+            "object_parameters": {"CacheControl": "public, max-age=31536000, immutable"},
+        },
+    },
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if LOCAL
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+STATIC_URL = "/static/"
+STATIC_ROOT = None if LOCAL else BASE_DIR / "staticfiles"  # locally straight from the packages
+WHITENOISE_USE_FINDERS = LOCAL
+WHITENOISE_AUTOREFRESH = False
+
+# --- people ------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+# Passwords reach the admin in local mode only, where the local Cognito checks them.
+AUTHENTICATION_BACKENDS = (
+    ["accounts.authentication.CognitoPasswordBackend"] if LOCAL else ["django.contrib.auth.backends.ModelBackend"]
+)
+LOGIN_URL = "admin:login"
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not LOCAL
+
+# --- the web -----------------------------------------------------------------------------------------------------
+SECURE_SSL_REDIRECT = not LOCAL
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 0 if LOCAL else 365 * 86400
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not LOCAL
+X_FRAME_OPTIONS = "DENY"
+_images = [CSP.SELF, "data:", "blob:", *filter(None, [AWS_ENDPOINT_URL, MEDIA_ORIGIN])]
+if not MEDIA_ORIGIN and not LOCAL:
+    _images.append(f"https://{MEDIA_BUCKET}.s3.{AWS_REGION}.amazonaws.com")
+SECURE_CSP: dict[str, list[str]] = {
+    "default-src": [CSP.SELF],
+    "img-src": _images,
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+    "form-action": [CSP.SELF],
+}
+# Alpine inside unfold evaluates expressions and sets styles: accepted for /admin/ alone (docs/decisions/0007).
+ADMIN_CSP: dict[str, list[str]] = SECURE_CSP | {
+    "script-src": [CSP.SELF, CSP.UNSAFE_EVAL],
+    "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
+}
+# Swagger's page sets styles from its script; scripts stay our own files.
+DOCS_CSP: dict[str, list[str]] = SECURE_CSP | {"style-src": [CSP.SELF, CSP.UNSAFE_INLINE]}
+CORS_ALLOWED_ORIGINS = env.words(
+    "CORS_ALLOWED_ORIGINS", ("http://localhost:3000", "http://127.0.0.1:3000") if LOCAL else ()
+)
+CORS_URLS_REGEX = r"^/api/.*$"
+CORS_ALLOW_HEADERS = [
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "x-request-id",
+]
+CORS_EXPOSE_HEADERS = [
+    "Location", "ETag", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+    "Retry-After", "X-Request-Id",
+]  # fmt: skip
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # a body of the API; files of the admin are not counted
+API_RATES = {
+    "anonymous": env.rate("RATE_ANONYMOUS", "60000/minute" if LOCAL else "120/minute"),
+    "signed_in": env.rate("RATE_SIGNED_IN", "60000/minute" if LOCAL else "600/minute"),
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.CognitoAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["vibecode.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "vibecode.parsing.AlwaysJSON",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_THROTTLE_CLASSES": ["vibecode.throttling.RateLimit"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "vibecode.problems.problem_response",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Vibecode shop API",
+    "DESCRIPTION": "Browse the catalogue, sign in with Cognito, place orders exactly once, and follow them.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatusEnum": "orders.status.OrderStatus",
+        "ProductStatusEnum": "catalog.models.ProductStatus",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "vibecode.openapi.describe_problems",
+    ],
+}
+
+# --- the shop ----------------------------------------------------------------------------------------------------
+SHOP_CURRENCY = env.text("SHOP_CURRENCY", "GBP")
+if len(SHOP_CURRENCY) != 3 or not SHOP_CURRENCY.isascii() or not SHOP_CURRENCY.isupper():
+    raise ImproperlyConfigured(f"SHOP_CURRENCY must be an ISO 4217 code such as GBP; it is {SHOP_CURRENCY!r}.")
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = env.text("SHOP_TIME_ZONE", "Europe/London")
+USE_TZ = True
+
+# --- logs --------------------------------------------------------------------------------------------------------
+LOGGING_CONFIG = "logging.config.dictConfig"
+LOGGING = logging_config(
+    level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+    form=env.choice("LOG_FORMAT", ("json", "console"), "json"),
+)

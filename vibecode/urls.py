@@ -1,0 +1,74 @@
+"""Every address of the shop on one screen."""
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path, register_converter
+from django.urls.converters import StringConverter
+from django.views.generic import RedirectView
+
+from accounts.views import AddressViewSet, MeView
+from catalog.views import CategoryTreeView, ProductViewSet
+from orders.models import NUMBER_PATTERN
+from orders.views import OrderViewSet
+from vibecode.api import ConfigView, healthz, readyz
+from vibecode.openapi import Docs, Problems, Schema
+
+
+class Sku(StringConverter):
+    """Whatever may be a SKU in either case; all else is a 404 without a query."""
+
+    regex = "[A-Za-z0-9][A-Za-z0-9._-]{0,39}"
+
+
+class OrderNumber(StringConverter):
+    """An order's number."""
+
+    regex = NUMBER_PATTERN
+
+
+class Id(StringConverter):
+    """A row's id that PostgreSQL can hold."""
+
+    regex = "[1-9][0-9]{0,17}"
+
+
+register_converter(Sku, "sku")
+register_converter(OrderNumber, "order")
+register_converter(Id, "id")
+
+products, orders, addresses = ProductViewSet, OrderViewSet, AddressViewSet
+api: list[URLPattern | URLResolver] = [
+    path("config", ConfigView.as_view()),
+    path("products", products.as_view({"get": "list", "post": "create"})),
+    path(
+        "products/<sku:sku>",
+        products.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path("products/<sku:sku>/stock", products.as_view({"post": "stock"})),
+    path("categories", CategoryTreeView.as_view()),
+    path("orders", orders.as_view({"get": "list", "post": "create"})),
+    path("orders/<order:number>", orders.as_view({"get": "retrieve"})),
+    path("orders/<order:number>/timeline", orders.as_view({"get": "timeline"})),
+    path("orders/<order:number>/cancel", orders.as_view({"post": "cancel"})),
+    path("me", MeView.as_view()),
+    path("me/addresses", addresses.as_view({"get": "list", "post": "create"})),
+    path(
+        "me/addresses/<id:pk>",
+        addresses.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", RedirectView.as_view(url="/api/docs")),
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("api/schema", Schema.as_view(), name="schema"),
+    path("api/docs", Docs.as_view(url_name="schema"), name="docs"),
+    path("api/problems", Problems.as_view(), name="problems"),
+    path("api/v1/", include(api)),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "vibecode.problems.bad_request"
+handler403 = "vibecode.problems.forbidden"
+handler404 = "vibecode.problems.not_found"
+handler500 = "vibecode.problems.server_error"
