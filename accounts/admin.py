@@ -15,7 +15,7 @@ from unfold.forms import BaseDialogForm
 
 from accounts.models import Address, User
 from accounts.services import set_active
-from vibecode.admin import DayFilter, ReadOnlyAdmin, ReadOnlyInline, dialog_action, id_of, label, link_to, name_of
+from vibecode.desk import DayFilter, ReadOnlyAdmin, ReadOnlyInline, dialog_action, id_of, label, link_to, name_of
 from vibecode.errors import Conflict
 
 LET_IN = ActionDialog(

@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from accounts.models import Address, User
-from vibecode.api import Input, Moment, Text
+from vibecode.api import Input, Moment, Pattern, Text
 
 
 class MeOut(serializers.Serializer[User]):
@@ -35,7 +35,7 @@ class AddressIn(Input):
     city = Text(max_length=100)
     region = Text(max_length=100, allow_blank=True, required=False)
     postalCode = Text(max_length=20, source="postal_code")
-    country = serializers.RegexField(r"\A[A-Z]{2}\Z", help_text="ISO 3166-1 alpha-2")
+    country = Pattern(r"\A[A-Z]{2}\Z", help_text="ISO 3166-1 alpha-2")
     phone = Text(max_length=30, allow_blank=True, required=False)
 
 

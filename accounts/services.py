@@ -69,6 +69,11 @@ def add_address(*, user: User, values: Mapping[str, Any]) -> Address:
     return Address.objects.create(user=user, **values)
 
 
+def forget_address(*, address: Address) -> None:
+    """Forget an address; orders keep their copy."""
+    address.delete()
+
+
 def change_address(*, address: Address, values: Mapping[str, Any]) -> Address:
     """Change the given fields of an address; orders keep the copy they were placed with."""
     for name, value in values.items():

@@ -11,7 +11,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.authentication import signed_in
 from accounts.models import Address, AddressQuerySet
 from accounts.serializers import AddressIn, AddressOut, MeIn, MeOut
-from accounts.services import add_address, change_address, rename_user
+from accounts.services import add_address, change_address, forget_address, rename_user
 from vibecode.api import bearer, for_schema, parse
 from vibecode.idempotency import idempotent
 from vibecode.pagination import Keyset
@@ -81,5 +81,5 @@ class AddressViewSet(GenericViewSet[Address]):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: int) -> Response:  # noqa: ARG002
         """Forget one; orders keep their copy."""
-        self.get_object().delete()
+        forget_address(address=self.get_object())
         return Response(status=204)

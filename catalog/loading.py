@@ -41,19 +41,31 @@ def load_catalogue(
 
     Doing it twice changes nothing. What is reserved stays reserved: on hand never falls below it. Nobody else writes
     products meanwhile; orders go on. With ``dry_run`` it does all of it and takes it back.
+
+    All locks are held to the end, so each table's rows are locked at once and in the order of their ids, as orders and
+    edits take them: batches follow the file, and in a shop that had other products before, the ids do not.
     """
     loaded = Loaded()
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE catalog_product IN SHARE ROW EXCLUSIVE MODE")
+        known = _lock_products({item.sku for item in items})
         shelves = _put_up_shelves({item.shelf for item in items}, loaded)
+        targets: dict[int, int] = {}
         for batch in batched(items, BATCH):
-            products = _write_products(batch, shelves, loaded)
-            _set_stock({products[item.sku]: item.units for item in batch}, source, loaded)
+            products = _write_products(batch, known, shelves, loaded)
+            targets |= {products[item.sku]: item.units for item in batch}
             advance(len(batch))
+        _set_stock(targets, source, loaded)
         if dry_run:
             transaction.set_rollback(True)
     return loaded
+
+
+def _lock_products(skus: set[str]) -> dict[str, Product]:
+    """The products that exist, by SKU, locked in the order of their ids."""
+    products = Product.objects.filter(sku__in=skus).select_for_update(no_key=True).order_by("pk")
+    return {product.sku: product for product in products}
 
 
 def _put_up_shelves(shelves: set[Shelf], loaded: Loaded) -> dict[Shelf, Category]:
@@ -77,9 +89,10 @@ def _put_up_shelves(shelves: set[Shelf], loaded: Loaded) -> dict[Shelf, Category
     return found
 
 
-def _write_products(items: Sequence[Item], shelves: dict[Shelf, Category], loaded: Loaded) -> dict[str, int]:
+def _write_products(
+    items: Sequence[Item], known: dict[str, Product], shelves: dict[Shelf, Category], loaded: Loaded
+) -> dict[str, int]:
     """The ids of the items' products by SKU, made or changed where they are not as the items say."""
-    known = {product.sku: product for product in Product.objects.filter(sku__in=[item.sku for item in items])}
     new: list[Product] = []
     other: list[Product] = []
     for item in items:
@@ -104,27 +117,34 @@ def _write_products(items: Sequence[Item], shelves: dict[Shelf, Category], loade
     loaded.created += [product.sku for product in new]
     loaded.changed += [product.sku for product in other]
     loaded.unchanged += len(items) - len(new) - len(other)
-    ids = {product.sku: product.pk for product in (*known.values(), *new)}
+    made = {product.sku: product.pk for product in new}
+    ids = {item.sku: made[item.sku] if item.sku in made else known[item.sku].pk for item in items}
     Stock.objects.bulk_create((Stock(product_id=pk) for pk in ids.values()), ignore_conflicts=True)
     return ids
 
 
 def _set_stock(targets: dict[int, int], source: str, loaded: Loaded) -> None:
-    """Move what is on hand to the targets: one movement for each product that is not there yet."""
+    """Move what is on hand to the targets: one movement for each product that is not there yet.
+
+    Called once a load: it locks all of the rows that the load moves, in the order of their ids.
+    """
     shelves = Stock.objects.filter(product__in=targets).select_for_update(no_key=True).order_by("product_id")
     deltas = {stock.product_id: max(targets[stock.product_id], stock.reserved) - stock.on_hand for stock in shelves}
     deltas = {product: delta for product, delta in deltas.items() if delta}
     Stock.objects.move({product: (delta, 0) for product, delta in deltas.items()})
     StockMovement.objects.bulk_create(
-        StockMovement(
-            product_id=product,
-            kind=StockMovement.Kind.RECEIVE if delta > 0 else StockMovement.Kind.ADJUST,
-            on_hand_delta=delta,
-            cause=StockMovement.Cause.REQUEST,
-            reason=f"stock of the file {source}"[:200],
-            actor=ACTOR,
-        )
-        for product, delta in deltas.items()
+        (
+            StockMovement(
+                product_id=product,
+                kind=StockMovement.Kind.RECEIVE if delta > 0 else StockMovement.Kind.ADJUST,
+                on_hand_delta=delta,
+                cause=StockMovement.Cause.REQUEST,
+                reason=f"stock of the file {source}"[:200],
+                actor=ACTOR,
+            )
+            for product, delta in deltas.items()
+        ),
+        batch_size=BATCH,
     )
     loaded.movements += len(deltas)
     loaded.units += sum(deltas.values())

@@ -1,4 +1,7 @@
-"""What is for sale, how much of it there is, and every movement that made it so."""
+"""What is for sale, how much of it there is, and every movement that made it so.
+
+Longer than most modules: the statements that lock and move stock stand beside the table whose CHECK backs them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -309,7 +312,7 @@ class Stock(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.available} available"
+        return f"Stock of {self.product}"
 
 
 class StockMovement(models.Model):

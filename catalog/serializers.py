@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from catalog.models import Product
-from vibecode.api import Input, Moment, Money, Text, Whole
+from vibecode.api import Input, Moment, Money, Pattern, Text, Whole
 
 
 class ImageOut(serializers.Serializer[Any]):
@@ -40,7 +40,7 @@ class ProductOut(serializers.Serializer[Product]):
 class ProductIn(Input):
     """A new product."""
 
-    sku = serializers.RegexField(
+    sku = Pattern(
         r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,39}\Z",
         max_length=40,
         help_text="Letters, digits, dot, dash, underscore; folded to upper case.",
@@ -48,7 +48,7 @@ class ProductIn(Input):
     name = Text(max_length=200)
     description = Text(max_length=10_000, allow_blank=True, required=False)
     price = Money()
-    currency = serializers.RegexField(r"\A[A-Z]{3}\Z", required=False, help_text="ISO 4217; the shop's by default.")
+    currency = Pattern(r"\A[A-Z]{3}\Z", required=False, help_text="ISO 4217; the shop's by default.")
     category = Text(max_length=100, allow_null=True, required=False, help_text="A category's slug.")
     status = serializers.ChoiceField(choices=Product.Status.choices, required=False)
 

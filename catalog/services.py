@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from catalog.models import Category, LineStock, Product, ShelfLine, Stock, StockMovement, slug_of
+from catalog.models import Category, LineStock, Product, ProductImage, ShelfLine, Stock, StockMovement, slug_of
 from vibecode.errors import Conflict, Fault, Stale, Unprocessable
 
 MOST_ON_HAND = 10**9
@@ -132,6 +132,45 @@ def place_category(*, category: Category, parent: Category | None) -> None:
         raise CategoryCircle(f"{parent} is {category} or stands below it.")
 
 
+def save_category(*, category: Category) -> Category:
+    """Write a category, new or changed, under its parent. Raises CategoryCircle.
+
+    One at a time: of two that want to stand below each other, the second one sees the first.
+    """
+    with transaction.atomic(savepoint=False):
+        list(Category.objects.order_by("id").select_for_update().values_list("id"))
+        place_category(category=category, parent=category.parent)
+        category.save()
+    return category
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+def keep_picture(*, picture: ProductImage, ending: str) -> ProductImage:
+    """Store a new picture's file under a name of ours, then its row: a row without a file would be a broken picture.
+
+    ``ending`` is that of the picture's real format. Raises what the storage raises; then no row was written.
+    """
+    name = f"{picture.product.sku.lower()}-{secrets.token_hex(4)}.{ending}"
+    picture.file.save(name, picture.file.file, save=False)  # before the transaction: it is the network
+    with transaction.atomic():
+        picture.save()
+        change_product(product=picture.product, values={})
+    return picture
+
+
+def describe_picture(*, picture: ProductImage) -> ProductImage:
+    """Write a picture's alternative text and its place; the caller raises the product's version."""
+    picture.save(update_fields=["alt", "position"])
+    return picture
+
+
+def remove_picture(*, picture: ProductImage) -> None:
+    """Remove a picture: the row now, its file once that is certain. The caller raises the product's version."""
+    storage, name = picture.file.storage, str(picture.file.name)
+    picture.delete()
+    transaction.on_commit(lambda: storage.delete(name), robust=True)
+
+
 # --- stock: on request -----------------------------------------------------------------------------------------------
 def adjust_stock(*, product: Product, delta: int, reason: str, actor: str, reference: str = "") -> Stock:
     """Add to what is on hand (a delivery), or take away (a correction): one movement. ``delta`` in units, not 0.
@@ -165,6 +204,11 @@ def adjust_stock(*, product: Product, delta: int, reason: str, actor: str, refer
     return stock
 
 
+def set_reorder_point(*, stock: Stock, units: int) -> None:
+    """At this many available the product counts as low."""
+    Stock.objects.filter(pk=stock.pk).update(reorder_point=units)
+
+
 # --- stock: for orders -----------------------------------------------------------------------------------------------
 def hold_stock(wanted: Mapping[str, int]) -> list[ShelfLine]:
     """Reserve every wanted SKU or none, in one statement; the caller writes the ledger with the lines it makes.
@@ -189,24 +233,22 @@ def hold_stock(wanted: Mapping[str, int]) -> list[ShelfLine]:
     return lines
 
 
-def release_stock(*, lines: Sequence[LineStock], reference: str, actor: str, reason: str = "") -> None:
+def release_stock(*, lines: Sequence[LineStock], reference: str, actor: str) -> None:
     """What was reserved for lines is for sale again. The caller holds the order's lock."""
-    _move(lines, StockMovement.Kind.RELEASE, StockMovement.Cause.CANCEL, 0, -1, reference, actor, reason)
+    _move(lines, StockMovement.Kind.RELEASE, StockMovement.Cause.CANCEL, 0, -1, reference, actor)
 
 
 def deduct_stock(*, lines: Sequence[LineStock], reference: str, actor: str) -> None:
     """What was reserved for lines leaves the shelf. The caller holds the order's lock."""
-    _move(lines, StockMovement.Kind.DEDUCT, StockMovement.Cause.ORDER, -1, -1, reference, actor, "")
+    _move(lines, StockMovement.Kind.DEDUCT, StockMovement.Cause.ORDER, -1, -1, reference, actor)
 
 
-def return_stock(
-    *, lines: Sequence[LineStock], cause: StockMovement.Cause, reference: str, actor: str, reason: str = ""
-) -> None:
+def return_stock(*, lines: Sequence[LineStock], cause: StockMovement.Cause, reference: str, actor: str) -> None:
     """What was deducted for lines is back on the shelf; never more than was deducted, or the ledger's trigger refuses.
 
     The caller holds the order's lock.
     """
-    _move(lines, StockMovement.Kind.RETURN, cause, 1, 0, reference, actor, reason)
+    _move(lines, StockMovement.Kind.RETURN, cause, 1, 0, reference, actor)
 
 
 def _move(
@@ -217,7 +259,6 @@ def _move(
     reserved: int,
     reference: str,
     actor: str,
-    reason: str,
 ) -> None:
     """Move the counters of all lines in one statement and write the ledger in another."""
     changes: dict[int, tuple[int, int]] = {}
@@ -235,7 +276,6 @@ def _move(
                 cause=cause,
                 reference=reference,
                 order_line=line.line_id,
-                reason=reason[:200],
                 actor=actor,
             )
             for line in lines

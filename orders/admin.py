@@ -17,7 +17,7 @@ from unfold.enums import ActionVariant
 from orders.models import Order, OrderLine, TimelineEntry
 from orders.services import cancel_order
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, OrderStatus, PaymentStatus
-from vibecode.admin import (
+from vibecode.desk import (
     DayFilter,
     ReadOnlyAdmin,
     ReadOnlyInline,

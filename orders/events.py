@@ -52,5 +52,3 @@ class OrderCancelled(OrderEvent):
     """An order was cancelled and its stock given back."""
 
     detail_type: ClassVar[str] = "Order Cancelled"
-
-    cancel_reason: str

@@ -1,17 +1,38 @@
 """What a list of orders can be narrowed by. Called by django-filter for the views and by the schema."""
 
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils import timezone
 from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
 
 from orders.models import Order, OrderQuerySet
 from orders.status import OrderStatus
+
+
+class MomentField(IsoDateTimeField):
+    """ISO 8601; without a zone it is UTC, as every time of the API."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        """The moment."""
+        with timezone.override(UTC):
+            moment: datetime | None = super().to_python(value)
+        return moment
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """A moment in the query."""
+
+    field_class = MomentField
 
 
 class OrderFilter(filters.FilterSet):
     """``?status=&createdAfter=&createdBefore=``."""
 
     status = filters.ChoiceFilter(choices=OrderStatus.choices)
-    createdAfter = filters.IsoDateTimeFilter("created_at", lookup_expr="gte")
-    createdBefore = filters.IsoDateTimeFilter("created_at", lookup_expr="lt")
+    createdAfter = MomentFilter("created_at", lookup_expr="gte")
+    createdBefore = MomentFilter("created_at", lookup_expr="lt")
 
     class Meta:
         model = Order

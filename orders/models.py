@@ -1,4 +1,7 @@
-"""Orders as they are kept: the order, its lines with name and price as they were, and its story."""
+"""Orders as they are kept: the order, its lines with name and price as they were, and its story.
+
+Longer than most modules: the statement that writes an order stands beside the tables that it fills.
+"""
 
 import os
 import time

@@ -19,7 +19,7 @@ from catalog.services import (
 )
 from orders.events import OrderCancelled, OrderCreated
 from orders.models import IllegalTransition, Order, TimelineEntry, Wishes
-from orders.status import CANCELLABLE, FulfilmentStatus, Mark
+from orders.status import CANCELLABLE, SHIPMENT, FulfilmentStatus, Mark
 from vibecode.errors import Conflict
 from vibecode.outbox import publish
 
@@ -77,13 +77,14 @@ def _one_currency(found: set[str], asked: str | None) -> str:
 
 
 def deduct_held_stock(*, order: Order) -> Order:
-    """What was held leaves the shelf (the workflow's DeductStock). Twice is harmless.
+    """What was held leaves the shelf (the workflow's DeductStock). Twice or late is harmless.
 
     Raises IllegalTransition when the order was cancelled meanwhile.
     """
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        if order.move_to(fulfilment=FulfilmentStatus.DEDUCTED):
+        left_already = order.fulfilment_status in SHIPMENT
+        if not left_already and order.move_to(fulfilment=FulfilmentStatus.DEDUCTED):
             deduct_stock(lines=order.line_stock(), reference=order.number, actor="workflow")
             _tell(order, "Stock Deducted", actor="workflow")
     return order
@@ -106,16 +107,15 @@ def cancel_order(*, order: Order, reason: str, actor: str) -> Order:
         held = order.fulfilment_status
         order.move_to(fulfilment=FulfilmentStatus.UNFULFILLED, mark=Mark.CANCELLED, reason=reason)
         if held == FulfilmentStatus.RESERVED:
-            release_stock(lines=order.line_stock(), reference=order.number, actor=actor, reason=reason)
+            release_stock(lines=order.line_stock(), reference=order.number, actor=actor)
         elif held == FulfilmentStatus.DEDUCTED:
             return_stock(
                 lines=order.line_stock(),
                 cause=StockMovement.Cause.CANCEL,
                 reference=order.number,
                 actor=actor,
-                reason=reason,
             )
-        publish(OrderCancelled.of(order, cancel_reason=reason))
+        publish(OrderCancelled.of(order))  # without the reason: people write names and addresses into it
         _tell(order, OrderCancelled.detail_type, actor=actor, reason=reason)
     return order
 

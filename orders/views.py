@@ -88,13 +88,6 @@ class OrderViewSet(GenericViewSet[Order]):
         cancel_order(order=self.get_object(), reason=reason, actor=signed_in(request).cognito_sub)
         return Response(OrderOut(self.get_queryset().get(number=number)).data)
 
-    def handle_exception(self, exc: Exception) -> Response:
-        """Problems of placing an order also carry what the specification's clients read."""
-        response = super().handle_exception(exc)
-        if self.action == "create":
-            response.data = {"success": False, "error": response.data["title"], **response.data}
-        return response
-
 
 def _tag(order: Order) -> str:
     return f'"{order.version}"'

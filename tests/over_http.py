@@ -20,7 +20,7 @@ import httpx
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
 
 from catalog.models import Product
@@ -146,6 +146,17 @@ def together[T](actions: Sequence[Callable[[], T]]) -> list[T]:
 
     with ThreadPoolExecutor(len(actions)) as pool:
         return [future.result(timeout=120) for future in [pool.submit(run, action) for action in actions]]
+
+
+def wait_for_a_waiter(product: Product) -> None:
+    """Until some connection waits for a lock."""
+    for _ in range(200):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"nobody waits for {product.sku}")
 
 
 @contextlib.contextmanager

@@ -98,6 +98,10 @@ class Text(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+class Pattern(Text, serializers.RegexField):
+    """A JSON string of one form."""
+
+
 class Whole(serializers.IntegerField):
     """A whole JSON number: 2 and 2.0 are, "2", true and 1.5 are not."""
 

@@ -1,10 +1,17 @@
 """Typed readers of environment variables, which refuse nonsense by name. Called by settings.py only."""
 
+import re
+import zoneinfo
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)  # a name, or IPv6
+STAGES = ("local", "dev", "staging", "production")
+SHORTEST_SECRET = 40  # characters
+CACHE_SECONDS = 0.5  # a cache that is slower than this is away: what it would have said is not worth the wait
 
 
 class Environment:
@@ -61,45 +68,123 @@ class Environment:
             )
         return int(number), seconds[period]
 
-    def url(self, name: str, default: str | None = None) -> str:
-        """An absolute http(s) address without a trailing slash."""
+    def stage(self, name: str) -> str:
+        """Which stage this is; the laptop where it is unset, but never so on Lambda."""
+        stage = self.choice(name, STAGES, "local")
+        if stage == "local" and self.values.get("AWS_LAMBDA_FUNCTION_NAME"):
+            raise ImproperlyConfigured(f"{name} must be one of {', '.join(STAGES[1:])} on Lambda.")
+        return stage
+
+    def secret(self, name: str, local: str) -> str:
+        """A random text which a real stage must set, and long enough; never quoted."""
+        value = self.text_of_stage(name, local)
+        if self.required and len(value) < SHORTEST_SECRET:
+            raise ImproperlyConfigured(f"{name} must be {SHORTEST_SECRET} random characters or more.")
+        return value
+
+    def currency(self, name: str, default: str) -> str:
+        """An ISO 4217 code."""
         value = self.text(name, default)
-        parts = urlsplit(value)
+        if not re.fullmatch("[A-Z]{3}", value):
+            raise ImproperlyConfigured(f"{name} must be an ISO 4217 code such as GBP; it is {value!r}.")
+        return value
+
+    def zone(self, name: str, default: str) -> str:
+        """A time zone of the IANA database."""
+        value = self.text(name, default)
         try:
-            sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            sound = False
-        if not sound:
-            raise ImproperlyConfigured(f"{name} must be an address such as https://shop.example; it is {value!r}.")
+            zoneinfo.ZoneInfo(value)
+        except (LookupError, ValueError, OSError):  # unknown, no name at all, a folder of zones
+            raise ImproperlyConfigured(f"{name} must be a time zone such as Europe/London; it is {value!r}.") from None
+        return value
+
+    def hosts(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
+        """Host names as ALLOWED_HOSTS takes them; ``*`` (every name) on the laptop only."""
+        names = self.words(name, default)
+        for host in names:
+            if host == "*" and self.required:
+                raise ImproperlyConfigured(f"{name} must name its hosts in a real stage; it has '*'.")
+            if host != "*" and not HOST.fullmatch(host.removeprefix(".").removeprefix("[").removesuffix("]")):
+                raise ImproperlyConfigured(f"{name} must be host names such as api.shop.example; it has {host!r}.")
+        return names
+
+    def url(self, name: str, default: str | None = None) -> str:
+        """An absolute address without a trailing slash: http(s) on the laptop, https in a real stage."""
+        value = self.text(name, default)
+        _origin(name, value, secure=self.required)
         return value.rstrip("/")
+
+    def optional_url(self, name: str) -> str:
+        """An absolute address as above, or "" where it is unset."""
+        return self.url(name, "") if self.text(name, "") else ""
+
+    def origin(self, name: str, default: str | None = None) -> str:
+        """scheme://host[:port] and nothing else, as a browser writes it: http(s), https in a real stage."""
+        return _origin(name, self.text(name, default), secure=self.required, bare=True)
+
+    def optional_origin(self, name: str) -> str:
+        """An origin as above, or "" where it is unset."""
+        return self.origin(name, "") if self.text(name, "") else ""
+
+    def origins(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
+        """Origins separated by commas; http too: a developer's front end may call the API of a real stage."""
+        return [_origin(name, value, bare=True) for value in self.words(name, default)]
 
     def database(self, name: str, local: str) -> dict[str, Any]:
         """A PostgreSQL address as Django's connection settings; its query string becomes OPTIONS."""
-        value = self.text_of_stage(name, local)
-        parts = urlsplit(value)
-        form = f"{name} must look like postgresql://user:password@host:5432/database"
-        if parts.scheme not in {"postgres", "postgresql"} or not parts.hostname or len(parts.path) < 2:
-            raise ImproperlyConfigured(f"{form}.")  # not quoted: it may hold a password
-        try:
-            port = parts.port or 5432
-        except ValueError:
-            raise ImproperlyConfigured(f"{form}; its port is not a number.") from None
+        parts = _split(self.text_of_stage(name, local))
+        if parts is None or parts.scheme not in {"postgres", "postgresql"} or len(parts.path) < 2:
+            # not quoted: it may hold a password
+            raise ImproperlyConfigured(f"{name} must look like postgresql://user:password@host:5432/database.")
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": unquote(parts.path[1:]),
             "USER": unquote(parts.username or ""),
             "PASSWORD": unquote(parts.password or ""),
             "HOST": parts.hostname,
-            "PORT": str(port),
+            "PORT": str(parts.port or 5432),
             "OPTIONS": dict(parse_qsl(parts.query)),
         }
 
     def cache(self, name: str) -> dict[str, Any]:
         """``redis://host:6379/0`` (ElastiCache in AWS), or this process's memory where it is unset."""
         value = self.text(name, "memory://")
-        scheme = urlsplit(value).scheme
-        if scheme in {"redis", "rediss"}:
-            return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": value}
         if value == "memory://":
             return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-        raise ImproperlyConfigured(f"{name} must be redis://…, rediss://… or memory://.")
+        parts = _split(value)
+        if parts is None or parts.scheme not in {"redis", "rediss"}:
+            # not quoted: it may hold a password
+            raise ImproperlyConfigured(f"{name} must be redis://host:6379/0, rediss://host:6379/0 or memory://.")
+        return {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": value,
+            "OPTIONS": {"socket_connect_timeout": CACHE_SECONDS, "socket_timeout": CACHE_SECONDS},
+        }
+
+
+def _split(value: str) -> SplitResult | None:
+    """The parts of an address that has a sound host and port; None where it has not."""
+    try:
+        parts = urlsplit(value)
+        sound = HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        return None
+    return parts if sound and value.isascii() and value.isprintable() and " " not in value else None
+
+
+def _origin(name: str, value: str, *, secure: bool = False, bare: bool = False) -> str:
+    """The origin of an http(s) address. Refuses what an address of ours never has, and a path too where it is bare."""
+    form = f"{name} must be {'an origin' if bare else 'an address'} such as https://shop.example"
+    shown = f"it has {value!r}" if "@" not in value else "it has a user or a password"
+    parts = _split(value)
+    if parts is None or parts.scheme not in {"http", "https"}:
+        raise ImproperlyConfigured(f"{form}; {shown}.")
+    if not {"?", "#", "@"}.isdisjoint(value):
+        raise ImproperlyConfigured(f"{form}, without user, query or fragment; {shown}.")
+    if bare and parts.path not in {"", "/"}:
+        raise ImproperlyConfigured(f"{form}, without a path; {shown}.")
+    if secure and parts.scheme != "https":
+        raise ImproperlyConfigured(f"{name} must be https in a real stage; {shown}.")
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in {None, usual} else "")

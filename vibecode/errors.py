@@ -1,4 +1,4 @@
-"""What services raise when they refuse. No HTTP in here: vibecode.api turns each family into its status."""
+"""What services raise when they refuse. No HTTP in here: vibecode.problems turns each family into its status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

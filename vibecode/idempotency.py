@@ -76,6 +76,7 @@ def idempotent(action: Any = None, *, required: bool = False) -> Any:
     @functools.wraps(action)
     def run(view: APIView, request: Request, *args: Any, **kwargs: Any) -> Response | HttpResponse:
         key = _read_key(request, required=required)
+        _ = request.data  # read and parsed before the transaction: a slow client must hold none open
         with transaction.atomic(durable=True):
             _limit_waiting()
             claim = _claim(request, key) if key else None

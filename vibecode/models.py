@@ -14,7 +14,7 @@ class OutboxEvent(models.Model):
     event_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     source = models.CharField(max_length=64)
     detail_type = models.CharField(max_length=64)
-    subject = models.CharField(max_length=64, help_text="What the fact is about: facts of one subject leave in order.")
+    subject = models.CharField(max_length=128, help_text="What the fact is about: facts of one subject leave in order.")
     detail = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True, blank=True)

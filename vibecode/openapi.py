@@ -9,8 +9,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csp import csp_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -31,6 +32,8 @@ PROBLEM: dict[str, Any] = {
         "instance": _STRING,
         "code": {"type": "string", "description": "Stable; /api/problems lists them all."},
         "requestId": _STRING,
+        "success": {"type": "boolean", "const": False},
+        "error": {"type": "string", "description": "The title again, for the specification's clients."},
         "errors": {
             "type": "array",
             "items": {
@@ -41,6 +44,7 @@ PROBLEM: dict[str, Any] = {
         },
     },
 }
+KEY_REQUIRED = {"products_stock_create"}  # @idempotent(required=True)
 TAGS = {
     "config": "What a front end has to know about this stage.",
     "products": "What is for sale; staff also write.",
@@ -86,12 +90,13 @@ def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             operation["responses"].setdefault("default", answer)
             operation["summary"] = operation.get("description", "").split("\n")[0]
             if method == "post":
-                operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+                required = operation["operationId"] in KEY_REQUIRED
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY | {"required": required})
     return result
 
 
-class Schema(SpectacularAPIView):
-    """OpenAPI 3.1 of the whole API."""
+class Schema(SpectacularJSONAPIView):
+    """OpenAPI 3.1 of the whole API, as JSON (which is YAML too)."""
 
     authentication_classes = ()
     throttle_classes = ()
@@ -104,6 +109,11 @@ class Docs(SpectacularSwaggerSplitView):
     template_name = "vibecode/api_docs.html"
     authentication_classes = ()
     throttle_classes = ()
+    http_method_names = ("get", "head")
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        """The page for who reads it; JSON for the problem of who tries something else."""
+        return super().get_renderers() if self.request.method in {"GET", "HEAD"} else [JSONRenderer()]
 
 
 class Problems(APIView):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from django.conf import settings
@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+from psycopg import errors as postgres
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -27,6 +28,7 @@ from vibecode.errors import (
     Unprocessable,
 )
 from vibecode.observability import note, request_id
+from vibecode.throttling import RateLimit
 
 log = structlog.stdlib.get_logger("vibecode.problems")
 
@@ -42,6 +44,8 @@ STATUS_OF: dict[type[DomainError], int] = {
     Unprocessable: 422,
     Away: 503,
 }
+# PostgreSQL gave up waiting, or chose us to break a deadlock or a time-out: it is there, and busy.
+LOCKED = (postgres.LockNotAvailable, postgres.DeadlockDetected, postgres.SerializationFailure, postgres.QueryCanceled)
 CODE_OF = {
     400: "malformed",
     401: "not-authenticated",
@@ -55,6 +59,14 @@ CODE_OF = {
 }
 
 
+class Busy(Away):
+    """PostgreSQL answers, but somebody else holds what we need."""
+
+    code = "busy"
+    title = "Too many others want the same thing right now"
+    retry_after: ClassVar[int] = 1
+
+
 class DatabaseAway(Away):
     """PostgreSQL does not answer, or is too busy to."""
 
@@ -66,8 +78,11 @@ def problem_response(error: Exception, context: dict[str, Any]) -> Response | No
     """DRF's exception handler: the problem for an error of a view, or None for what is a bug (then 500 follows)."""
     request = context["request"]
     response = _response_to(error, request.path)
-    if response is not None and response.status_code == 401:
+    if response is not None and response.status_code in {401, 403}:
         note(refused=str(getattr(error, "detail", "")))  # the request's one line says why
+        limit = RateLimit()  # DRF counts only whom it lets in; guessing tokens must not be free
+        if not hasattr(request, "allowance") and not limit.allow_request(request, context["view"]):
+            return _response_to(exceptions.Throttled(wait=limit.wait()), request.path)
     return response
 
 
@@ -98,6 +113,9 @@ def _response_to(error: Exception, path: str) -> Response | None:
 
 def _in_our_words(error: Exception) -> Exception:
     """Django's errors as ours or DRF's; all others as they are."""
+    if isinstance(error, OperationalError) and isinstance(error.__cause__, LOCKED):
+        log.warning("busy", error=str(error).strip())
+        return Busy("Others are changing the same thing. Nothing was written; try again shortly.")
     if isinstance(error, OperationalError | InterfaceError):
         log.error("database away", error=str(error).strip())
         return DatabaseAway("The database does not answer. Nothing was written; try again shortly.")
@@ -131,6 +149,9 @@ def problem(
         "instance": path,
         "code": code,
         "requestId": request_id(),
+        # What the specification's clients read; on every problem, so that a 500 has them too.
+        "success": False,
+        "error": title or HTTPStatus(status).phrase,
     }
     if faults:
         data["errors"] = [{"pointer": f.pointer, "code": f.code, "detail": f.detail} for f in faults]

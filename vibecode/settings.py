@@ -5,7 +5,6 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
 from vibecode.environment import Environment
@@ -14,23 +13,20 @@ from vibecode.unfold import UNFOLD  # noqa: F401 -- read by unfold: how the admi
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-STAGE = Environment(os.environ, required=False).choice("STAGE", ("local", "dev", "staging", "production"), "local")
+STAGE = Environment(os.environ, required=False).stage("STAGE")
 LOCAL = STAGE == "local"
 env = Environment(os.environ, required=not LOCAL)
 
 # --- where it is -------------------------------------------------------------------------------------------------
 PORT = env.integer("PORT", 8000, least=1, most=65535)
 # The one public origin: Location, next, cookies and CSRF derive from it.
-PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
-_origin = urlsplit(PUBLIC_URL)
-if not LOCAL and _origin.scheme != "https":
-    raise ImproperlyConfigured(f"PUBLIC_URL must be https in a real stage; it is {PUBLIC_URL!r}.")
+PUBLIC_URL = env.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
 ALLOWED_HOSTS = [
-    str(_origin.hostname),
-    *env.words("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),
+    str(urlsplit(PUBLIC_URL).hostname),
+    *env.hosts("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),
 ]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-SECRET_KEY = env.text_of_stage("SECRET_KEY", secrets.token_urlsafe(50))
+SECRET_KEY = env.secret("SECRET_KEY", secrets.token_urlsafe(50))
 DEBUG = False
 
 # --- what it is made of ------------------------------------------------------------------------------------------
@@ -111,11 +107,11 @@ COGNITO_JWKS_URL = env.url(
     if AWS_ENDPOINT_URL
     else f"{COGNITO_ISSUER}/.well-known/jwks.json",
 )
-COGNITO_DOMAIN = env.text("COGNITO_DOMAIN", "")
+COGNITO_DOMAIN = env.optional_origin("COGNITO_DOMAIN")
 
 # --- files -------------------------------------------------------------------------------------------------------
 MEDIA_BUCKET = env.text_of_stage("MEDIA_BUCKET", "vibecode-local-media")
-MEDIA_ORIGIN = env.text("MEDIA_URL", "").rstrip("/")  # CloudFront's address of the bucket; unset: signed S3 addresses
+MEDIA_ORIGIN = env.optional_url("MEDIA_URL")  # CloudFront's address of the bucket; unset: signed S3 addresses
 MEDIA_URL_SECONDS = env.integer("MEDIA_URL_SECONDS", 3600, least=60, most=7 * 86400)
 _media = urlsplit(MEDIA_ORIGIN)
 STORAGES = {
@@ -149,9 +145,9 @@ WHITENOISE_AUTOREFRESH = False
 # --- people ------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 # Passwords reach the admin in local mode only, where the local Cognito checks them.
-AUTHENTICATION_BACKENDS = (
-    ["accounts.authentication.CognitoPasswordBackend"] if LOCAL else ["django.contrib.auth.backends.ModelBackend"]
-)
+AUTHENTICATION_BACKENDS = [
+    "accounts.authentication.CognitoPasswordBackend" if LOCAL else "accounts.authentication.GroupRights"
+]
 LOGIN_URL = "admin:login"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -164,7 +160,9 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 0 if LOCAL else 365 * 86400
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not LOCAL
 X_FRAME_OPTIONS = "DENY"
-_images = [CSP.SELF, "data:", "blob:", *filter(None, [AWS_ENDPOINT_URL, MEDIA_ORIGIN])]
+_images = [CSP.SELF, "data:", "blob:", *filter(None, [AWS_ENDPOINT_URL])]
+if MEDIA_ORIGIN:
+    _images.append(f"{_media.scheme}://{_media.netloc}")  # without its path: one would match that file alone
 if not MEDIA_ORIGIN and not LOCAL:
     _images.append(f"https://{MEDIA_BUCKET}.s3.{AWS_REGION}.amazonaws.com")
 SECURE_CSP: dict[str, list[str]] = {
@@ -182,7 +180,7 @@ ADMIN_CSP: dict[str, list[str]] = SECURE_CSP | {
 }
 # Swagger's page sets styles from its script; scripts stay our own files.
 DOCS_CSP: dict[str, list[str]] = SECURE_CSP | {"style-src": [CSP.SELF, CSP.UNSAFE_INLINE]}
-CORS_ALLOWED_ORIGINS = env.words(
+CORS_ALLOWED_ORIGINS = env.origins(
     "CORS_ALLOWED_ORIGINS", ("http://localhost:3000", "http://127.0.0.1:3000") if LOCAL else ()
 )
 CORS_URLS_REGEX = r"^/api/.*$"
@@ -237,11 +235,9 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- the shop ----------------------------------------------------------------------------------------------------
-SHOP_CURRENCY = env.text("SHOP_CURRENCY", "GBP")
-if len(SHOP_CURRENCY) != 3 or not SHOP_CURRENCY.isascii() or not SHOP_CURRENCY.isupper():
-    raise ImproperlyConfigured(f"SHOP_CURRENCY must be an ISO 4217 code such as GBP; it is {SHOP_CURRENCY!r}.")
+SHOP_CURRENCY = env.currency("SHOP_CURRENCY", "GBP")
 LANGUAGE_CODE = "en-gb"
-TIME_ZONE = env.text("SHOP_TIME_ZONE", "Europe/London")
+TIME_ZONE = env.zone("SHOP_TIME_ZONE", "Europe/London")
 USE_TZ = True
 
 # --- logs --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Rate limits of the API: a fixed window in the cache, told in headers. Called by DRF for every request."""
 
+import functools
 import hashlib
 import math
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +17,8 @@ from rest_framework.throttling import BaseThrottle
 
 if TYPE_CHECKING:  # DRF imports this module while it makes its own views
     from rest_framework.views import APIView
+
+log = structlog.stdlib.get_logger("vibecode.throttling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +44,22 @@ class RateLimit(BaseThrottle):
     allowance: Allowance
 
     def allow_request(self, request: Request, view: "APIView") -> bool:  # noqa: ARG002 -- the signature is DRF's
-        """Count the request; False when the window is used up."""
+        """Count the request; False when the window is used up. Nobody is refused while the cache is away."""
         scope, caller = self._caller(request)
         limit, seconds = settings.API_RATES[scope]
         now = time.time()
         window = int(now // seconds)
         name = f"rate:{scope}:{caller}:{window}"
-        cache.add(name, 0, timeout=seconds + 1)
         try:
+            cache.add(name, 0, timeout=seconds + 1)
             count = cache.incr(name)
         except ValueError:  # it expired between the two calls: the window is over
             count = 1
+        except _cache_errors() as error:
+            log.warning("the cache is away: the request is not counted", error=str(error))
+            return True
         self.allowance = Allowance(limit, max(0, limit - count), math.ceil((window + 1) * seconds - now))
-        request._request.allowance = self.allowance  # type: ignore[attr-defined]  # noqa: SLF001 -- read by AddRateHeaders
+        request._request.allowance = self.allowance  # type: ignore[attr-defined]  # noqa: SLF001 -- read by add_rate_headers
         return count <= limit
 
     def wait(self) -> float:
@@ -65,6 +72,14 @@ class RateLimit(BaseThrottle):
         # REMOTE_ADDR, never X-Forwarded-For: anybody can write that header.
         address = request.META.get("REMOTE_ADDR", "")
         return "anonymous", hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _cache_errors() -> tuple[type[Exception], ...]:
+    """What a cache raises that does not answer. Asked for only then: most processes have no Redis to import."""
+    from redis.exceptions import RedisError
+
+    return RedisError, OSError
 
 
 def add_rate_headers(

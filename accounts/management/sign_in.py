@@ -3,6 +3,9 @@
 import time
 from dataclasses import dataclass
 
+from django.conf import settings
+from django.core.management.base import CommandError
+
 from vibecode import aws
 
 # The password of the demo logins; the local Cognito alone knows people by it.
@@ -46,7 +49,16 @@ def sign_in(*, client_id: str, email: str, password: str = DEMO_PASSWORD) -> Ses
 
 
 def sign_in_or_up(*, pool_id: str, client_id: str, email: str) -> Session:
-    """The same with the demo password; who is not in the pool yet is put there first. Raises SignInRefused."""
+    """The same with the demo password; who is not in the pool yet is put there first. Raises SignInRefused.
+
+    The demo password is published, so this is for the local Cognito alone: elsewhere it asks nobody and raises
+    CommandError.
+    """
+    if not (settings.LOCAL and settings.AWS_ENDPOINT_URL):
+        raise CommandError(
+            "Customers are signed up with the published demo password, so only in the local Cognito (STAGE=local with "
+            f"AWS_ENDPOINT_URL); nobody was put into {pool_id}."
+        )
     try:
         return sign_in(client_id=client_id, email=email)
     except SignInRefused:

@@ -11,11 +11,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import F, Sum
 
+from accounts.management.sign_in import sign_in_or_up
 from catalog.demo import SAMPLE
 from orders.management.shop_client import MOST_TRIES, Interrupted, ShopAway, ShopClient
 from orders.models import Order, OrderLine
 from orders.services import audit_stock
 from tests.over_http import Shop
+from vibecode import aws
+from vibecode.local.names import CLIENT_ID, POOL_ID
 
 
 def replayed(capsys: pytest.CaptureFixture[str], shop: Shop, *options: str) -> dict[str, Any]:
@@ -200,3 +203,38 @@ def test_the_list_of_prices_is_read_to_its_last_page(client: ShopClient, answere
 def test_a_shop_that_is_not_there_is_one_clear_line() -> None:
     with pytest.raises(CommandError, match=r"http://127\.0\.0\.1:9 does not answer"):
         call_command("replay_orders", SAMPLE, "--base-url", "http://127.0.0.1:9")
+
+
+# --- the demo password -----------------------------------------------------------------------------------------------
+def test_who_is_missing_is_signed_up_in_the_local_pool() -> None:
+    first = sign_in_or_up(pool_id=POOL_ID, client_id=CLIENT_ID, email="replay-local@example.com")
+    again = sign_in_or_up(pool_id=POOL_ID, client_id=CLIENT_ID, email="replay-local@example.com")
+
+    assert first.is_fresh
+    assert again.is_fresh
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOCAL", False), ("AWS_ENDPOINT_URL", None)])
+def test_nobody_gets_the_demo_password_in_a_real_pool(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    def no_aws(_service: str) -> None:
+        raise AssertionError("a real pool was asked")
+
+    setattr(settings, name, value)
+    monkeypatch.setattr(aws, "client", no_aws)
+
+    with pytest.raises(CommandError, match=r"published demo password.*nobody was put into us-east-1_Real"):
+        sign_in_or_up(pool_id="us-east-1_Real", client_id="real", email="customer-1@example.com")
+
+
+def test_a_replay_against_a_real_pool_ends_with_that_sentence(
+    shop: Shop, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Order.objects.count()
+    settings.LOCAL = False
+
+    with pytest.raises(CommandError, match="published demo password"):
+        replayed(capsys, shop, "--limit", "40")
+
+    assert Order.objects.count() == before

@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psycopg
-import pytest
 from django.db import connection
 
 from catalog.models import Product
 from orders.models import Order
 from orders.services import audit_stock
 from tests.in_process import FULL, shelf
-from tests.over_http import Buyer, Shop
+from tests.over_http import Buyer, Shop, wait_for_a_waiter
 from vibecode.local import ports
 
 
@@ -61,17 +60,6 @@ def test_a_key_whose_first_holder_is_killed_in_the_middle_makes_one_order(shop: 
     assert shelf(product) == (5, 1)
     assert Order.objects.filter(lines__product=product).count() == 1
     assert audit_stock() == []
-
-
-def wait_for_a_waiter(product: Product) -> None:
-    """Until some connection waits for a lock."""
-    for _ in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-            if cursor.fetchone()[0]:
-                return
-        time.sleep(0.02)
-    pytest.fail(f"nobody waits for {product.sku}")
 
 
 def test_orders_are_whole_or_not_at_all_wherever_the_workers_are_killed(shop: Shop) -> None:

@@ -3,14 +3,16 @@
 import functools
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
-from accounts.models import User
+import psycopg
+import pytest
+
 from catalog.models import StockMovement
 from orders.models import Order
 from orders.services import audit_stock
-from tests.in_process import shelf
-from tests.over_http import Buyer, Shop, together
-from vibecode.models import OutboxEvent
+from tests.in_process import make_product, shelf
+from tests.over_http import Shop, together, wait_for_a_waiter
 
 
 def test_the_last_ten_units_go_to_ten_of_64_buyers(shop: Shop) -> None:
@@ -89,7 +91,7 @@ def test_a_cancel_against_a_cancel_releases_once(shop: Shop) -> None:
 
 
 def test_cancels_and_orders_over_the_same_products_keep_the_ledger_right(shop: Shop) -> None:
-    products = [shop.product(on_hand=40) for _ in range(4)]
+    products = [shop.product(on_hand=40) for _ in range(12)]  # their SKUs are in another order than their ids
     buyers = shop.buyers(32)
     numbers = [buyer.order(*((p, 1) for p in products)).json()["orderId"] for buyer in buyers[:16]]
 
@@ -101,18 +103,42 @@ def test_cancels_and_orders_over_the_same_products_keep_the_ledger_right(shop: S
     counts = Counter(answer.status_code for answer in answers)
     assert counts[200] == 16
     assert counts[201] + counts[409] == 16
-    assert [shelf(p) for p in products] == [(40, 2 * counts[201])] * 4
+    assert [shelf(p) for p in products] == [(40, 2 * counts[201])] * 12
     assert audit_stock() == []
 
 
-def test_ten_requests_of_somebody_new_make_one_user(shop: Shop) -> None:
-    email = f"new-{uuid.uuid4().hex}@example.com"
-    newcomer = Buyer(shop.server.url, email)
-    shop.open.callback(newcomer.http.close)
+def test_a_shelf_that_somebody_holds_for_long_is_busy_and_not_away(shop: Shop) -> None:
+    product = shop.product(on_hand=5)
+    buyer = shop.buyer()
+    with psycopg.connect(shop.server.database_url) as holder:
+        holder.execute("SELECT 1 FROM catalog_stock WHERE product_id = %s FOR UPDATE", [product.pk])
+        answer = buyer.order((product, 1))
 
-    answers = together([functools.partial(newcomer.http.get, "/me")] * 10)
+    assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert shelf(product) == (5, 0)
+    assert buyer.order((product, 1)).status_code == 201
 
-    assert Counter(answer.status_code for answer in answers) == {200: 10}
-    assert {answer.json()["email"] for answer in answers} == {email}
-    user = User.objects.get(email=email)
-    assert OutboxEvent.objects.filter(subject=user.cognito_sub, detail_type="User Registered").count() == 1
+
+@pytest.mark.parametrize("verb", ["order", "cancel"])
+def test_shelves_are_locked_in_the_order_of_their_ids_whatever_their_skus(shop: Shop, verb: str) -> None:
+    tail = uuid.uuid4().hex[:8].upper()
+    low, middle, high = (make_product(f"{head}-{tail}", on_hand=9) for head in ("C", "B", "A"))
+    buyer = shop.buyer()
+    number = buyer.order((low, 1), (middle, 1), (high, 1)).json()["orderId"]
+    action = {
+        "order": functools.partial(buyer.order, (high, 1), (middle, 1), (low, 1)),
+        "cancel": functools.partial(buyer.cancel, number),
+    }[verb]
+    with psycopg.connect(shop.server.database_url) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT 1 FROM catalog_stock WHERE product_id = %s FOR UPDATE", [middle.pk])
+        answer = pool.submit(action)
+        wait_for_a_waiter(middle)
+        free = holder.execute(
+            "SELECT product_id FROM catalog_stock WHERE product_id = ANY(%s) FOR UPDATE SKIP LOCKED",
+            [[low.pk, high.pk]],
+        ).fetchall()
+        holder.rollback()
+
+    assert free == [(high.pk,)]
+    assert answer.result().status_code in {200, 201}

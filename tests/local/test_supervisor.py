@@ -93,7 +93,9 @@ def test_a_process_that_keeps_dying_is_given_pauses_and_comes_back(shop: Running
 
 def test_a_killed_guard_is_replaced(shop: RunningShop) -> None:
     def guards() -> set[int]:
-        shown = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        )
         rows = [line.split(None, 2) for line in shown.stdout.splitlines()]
         return {int(row[0]) for row in rows if int(row[1]) == shop.process.pid and "guard.py" in row[2]}
 

@@ -176,3 +176,36 @@ def test_a_reason_is_a_short_text(shopper: Caller, product: Make, body: dict[str
 
     assert pointers(refusal) == [where]
     assert shelf(lamp) == (10, 3)
+
+
+def test_the_words_of_a_customer_stay_with_the_order(shopper: Caller, product: Make) -> None:
+    product("LAMP")
+    number = shopper.post("/orders", order_body(("LAMP", 1))).json()["orderId"]
+
+    answer = shopper.post(f"/orders/{number}/cancel", {"reason": "write to jane@example.com"})
+
+    assert answer.json()["cancelReason"] == "write to jane@example.com"
+    assert OutboxEvent.objects.filter(detail_type="Order Cancelled").count() == 1
+    assert "jane" not in str(list(OutboxEvent.objects.values("detail")))
+    assert "jane" not in str(list(StockMovement.objects.values()))
+
+
+def test_a_late_deduction_leaves_a_shipped_order_alone(shopper: Caller, product: Make) -> None:
+    lamp = product("LAMP")
+    number = shopper.post("/orders", order_body(("LAMP", 1))).json()["orderId"]
+    deduct_held_stock(order=Order.objects.get(number=number))
+    Order.objects.filter(number=number).update(fulfilment_status="shipped")
+
+    deduct_held_stock(order=Order.objects.get(number=number))
+
+    assert shelf(lamp) == (9, 0)
+    assert Order.objects.get(number=number).status == "shipped"
+
+
+def test_letters_that_only_look_like_a_sku_buy_nothing(shopper: Caller, product: Make) -> None:
+    product("SS-1")
+
+    answer = shopper.post("/orders", order_body(("\u00df-1", 1)))
+
+    assert_refused(answer, 400, "invalid")
+    assert not Order.objects.exists()

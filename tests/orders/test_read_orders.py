@@ -165,3 +165,13 @@ def test_the_dearest_basket_is_placed_and_its_total_may_be_sent(shopper: Caller,
     answer = shopper.post("/orders", order_body(("GOLD", 100_000), total="999999999999000.00"))
 
     assert (answer.status_code, answer.json()["total"]) == (201, "999999999999000.00")
+
+
+def test_a_moment_without_a_zone_is_utc(shopper: Caller, product: Make, settings: Any) -> None:
+    settings.TIME_ZONE = "Pacific/Honolulu"  # ten hours behind: its noon is our late evening
+    product("LAMP")
+    placed = shopper.post("/orders", order_body(("LAMP", 1))).json()
+    moment = placed["createdAt"].removesuffix("Z")
+
+    assert len(shopper.get(f"/orders?createdAfter={moment}").json()["results"]) == 1
+    assert shopper.get(f"/orders?createdBefore={moment}").json()["results"] == []

@@ -386,6 +386,7 @@ EVERYWHERE = [
     "/config", "/products", "/products/LAMP", "/products/LAMP/stock", "/categories", "/orders",
     "/orders/ORD-00000000000000000000000000", "/orders/ORD-00000000000000000000000000/timeline",
     "/orders/ORD-00000000000000000000000000/cancel", "/me", "/me/addresses", "/me/addresses/1",
+    "/api/docs", "/api/schema", "/api/problems",
 ]  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_an_order_is_described_as_it_is_answered(schema: dict[str, Any], shopper
 
 
 # --- the pages beside it ---------------------------------------------------------------------------------------------
-def test_the_docs_come_from_our_own_files(stranger: Caller) -> None:
+def test_the_docs_come_from_our_own_files(db: None, stranger: Caller) -> None:
     page = stranger.get("/api/docs")
     text = page.content.decode()
 

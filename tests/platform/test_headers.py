@@ -105,6 +105,16 @@ def test_a_forwarded_address_opens_no_new_window(stranger: Caller, noon: list[fl
     assert answers == [200, 429, 429]
 
 
+def test_guessing_tokens_is_counted_by_address(noon: list[float], settings: Any) -> None:
+    settings.API_RATES = {"anonymous": (2, 60), "signed_in": (5, 60)}
+
+    answers = [Caller("guess").get("/me") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert_refused(answers[2], 429, "rate-limited")
+
+
 def test_who_is_refused_for_haste_has_ordered_nothing(
     shopper: Caller, product: Make, noon: list[float], settings: Any
 ) -> None:

@@ -107,8 +107,8 @@ def _start_missing(stack: contextlib.ExitStack, folder: LocalFolder, command: st
             port = read_json(folder.ports).get("aws", ports.LISTENERS.start)  # nobody listens, and nobody is called
             _complete(os.environ, aws.environment(f"http://{ports.HOST}:{port}"))
     if command in SERVERS:
-        for task in (["migrate", "--verbosity", "0"], ["load_demo_shop"]):
-            subprocess.run([sys.executable, "manage.py", *task], cwd=REPOSITORY, check=False)  # noqa: S603 - our own
+        prepare = [sys.executable, "-m", "vibecode.local.prepare"]
+        subprocess.run(prepare, cwd=REPOSITORY, check=False)  # noqa: S603 - our own
 
 
 def _complete(environment: MutableMapping[str, str], values: dict[str, str]) -> None:

@@ -49,9 +49,8 @@ def shop(folder: LocalFolder, environment: Mapping[str, str]) -> list[Process | 
         rows.append(postgres(folder.postgres))
     if not environment.get("AWS_ENDPOINT_URL"):
         rows.append(local_aws(folder.aws))
-    manage = [sys.executable, "manage.py"]
-    rows.append(Task("migrate", "Bringing the database up to date", [*manage, "migrate", "--verbosity", "0"]))
-    rows.append(Task("demo", "Looking after the demo shop", [*manage, "load_demo_shop"]))
+    prepare = [sys.executable, "-m", "vibecode.local.prepare"]
+    rows.append(Task("shop", "Bringing the database up to date, looking after the demo shop", prepare))
     rows.append(web(environment))
     return rows
 

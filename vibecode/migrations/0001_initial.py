@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('event_id', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ('source', models.CharField(max_length=64)),
                 ('detail_type', models.CharField(max_length=64)),
-                ('subject', models.CharField(help_text='What the fact is about: facts of one subject leave in order.', max_length=64)),
+                ('subject', models.CharField(help_text='What the fact is about: facts of one subject leave in order.', max_length=128)),
                 ('detail', models.JSONField()),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('sent_at', models.DateTimeField(blank=True, null=True)),

@@ -1,0 +1,267 @@
+"""What every page of the admin has in common. Called by each app's admin."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import ActionLocation
+from django.db import models, transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.dataclasses import ActionDialog
+from unfold.decorators import action
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.utils import display_for_label
+
+from vibecode.errors import DomainError
+
+SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
+
+
+# --- how things look -------------------------------------------------------------------------------------------------
+def money(amount: Decimal | None, currency: str) -> str:
+    """An amount as people write it: £1,234.50, or with the code of a currency that has no sign here."""
+    if amount is None:
+        return "-"
+    sign = SIGNS.get(currency)
+    return f"{sign}{amount:,.2f}" if sign else f"{currency} {amount:,.2f}"
+
+
+def link_to(model: str, pk: object, text: object) -> SafeString:
+    """A link to the page of a row, named by its model's ``app_model``."""
+    return format_html('<a class="text-link" href="{}">{}</a>', reverse(f"admin:{model}_change", args=[pk]), text)
+
+
+def link_to_list(model: str, text: str, **lookups: object) -> SafeString:
+    """A link to a list, narrowed by lookups."""
+    return format_html(
+        '<a class="text-link" href="{}">{}</a>', reverse(f"admin:{model}_changelist", query=lookups), text
+    )
+
+
+def label(value: str, text: object, colours: Mapping[str, str]) -> SafeString:
+    """A word on its colour, in lists and on pages."""
+    return SafeString(display_for_label((value, str(text)), "-", {value: colours.get(value, "")}))
+
+
+def over(above: object, below: object) -> SafeString:
+    """Two facts of one thing in one cell: the small one below."""
+    return format_html('<span class="shop-thing"><span>{}<small>{}</small></span></span>', above, below)
+
+
+def name_of(text: str) -> SafeString:
+    """Somebody's words, in their own direction of writing, never wider than a column."""
+    return format_html('<bdi class="shop-name">{}</bdi>', text)
+
+
+# --- who does it, and how ---------------------------------------------------------------------------------------------
+def actor_of(request: HttpRequest) -> str:
+    """Who asks, as the ledger and the timeline name them: by their Cognito sub."""
+    return str(request.user.get_username())
+
+
+def id_of(request: HttpRequest) -> int:
+    """The row of who asks; nobody gets to a page of the admin without one."""
+    return cast("int", request.user.pk)
+
+
+def dialog_action[**P, R](
+    dialog: ActionDialog,
+    description: str,
+    *,
+    permissions: list[str],
+    icon: str,
+    url_path: str,
+    variant: ActionVariant = ActionVariant.DEFAULT,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Unfold's action behind a dialog, with its types: GET shows what will happen, POST does it."""
+    decorator: Callable[[Callable[P, R]], Callable[P, R]] = action(
+        description=description,
+        permissions=permissions,
+        icon=icon,
+        url_path=url_path,
+        variant=variant,
+        dialog=dialog,
+    )
+    return decorator
+
+
+# --- how lists are narrowed ------------------------------------------------------------------------------------------
+class DayFilter(RangeDateFilter):
+    """From one day to another, both included, in the shop's zone (unfold compares naive times, and US dates)."""
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002
+        """The rows of those days; a date that is none narrows nothing."""
+        first, last = (self._day(f"{self.parameter_name}_{end}") for end in ("from", "to"))
+        if first:
+            queryset = queryset.filter(**{f"{self.parameter_name}__gte": _midnight(first)})
+        if last and last < date.max:
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": _midnight(last + timedelta(days=1))})
+        return queryset
+
+    def _day(self, name: str) -> date | None:
+        try:
+            found: date | None = forms.DateField(required=False).clean(self.used_parameters.get(name))
+        except forms.ValidationError:
+            return None
+        return found
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
+
+
+# --- what a page may do ----------------------------------------------------------------------------------------------
+class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # made generic by the subclass's Meta
+    """A form whose values a service takes. What it refused stands there as an error, with all that was typed."""
+
+    refusal: ClassVar[DomainError | None] = None
+
+    def clean(self) -> dict[str, Any]:
+        """Say what the service said."""
+        cleaned = super().clean() or self.cleaned_data
+        if self.refusal is not None:
+            self.add_error(None, self.refusal.detail)
+        return cleaned
+
+
+class ShopAdmin(ModelAdmin):
+    """A list and a page that change things through services, whose refusals are sentences and never a 500."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # a count of the whole table for each choice
+    list_filter_submit = True
+    list_fullwidth = True
+    view_on_site = False
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django's page; when a service refuses, all is rolled back and the same form comes again with the reason."""
+        try:
+            answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        except DomainError as refusal:
+            request.refusal = refusal  # type: ignore[attr-defined]
+            answer = super().changeform_view(request, object_id, form_url, extra_context)
+        return answer
+
+    def get_action_choices(
+        self,
+        request: HttpRequest,
+        default_choices: Any = None,
+        action_location: ActionLocation = ActionLocation.CHANGE_LIST,
+    ) -> list[tuple[str, str]]:
+        """Django's choices: unfold 0.110 overrides them without Django 6.1's action_location, which warns."""
+        choices: list[tuple[str, str]] = admin.ModelAdmin.get_action_choices(
+            self, request, default_choices or [("", "Select action")], action_location
+        )
+        return choices
+
+    def get_form(
+        self, request: HttpRequest, obj: models.Model | None = None, change: bool = False, **kwargs: Any
+    ) -> "type[forms.ModelForm[Any]]":
+        """Django's form class, made for this one request: it knows what a service refused in it."""
+        form: type[forms.ModelForm[Any]] = super().get_form(request, obj, change=change, **kwargs)
+        if issubclass(form, ServiceForm):
+            form.refusal = refused(request)
+        return form
+
+    def found(self, request: HttpRequest, object_id: str) -> Any:
+        """The row of an action's address, or 404."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        return row
+
+    def log_all(self, request: HttpRequest, rows: models.QuerySet[Any], deed: str) -> None:
+        """One line in the log for each row of a bulk action."""
+        LogEntry.objects.log_actions(id_of(request), rows, CHANGE, deed)
+
+    def answer_dialog(
+        self,
+        request: HttpRequest,
+        form: forms.Form,
+        dialog: Mapping[str, Any],
+        verb: Callable[[], str],
+    ) -> HttpResponse:
+        """Call a service from a dialog: the page comes anew and says what was done, or the dialog says why not."""
+        try:
+            with transaction.atomic():  # the deed and its line in the log
+                done = verb()
+        except DomainError as refusal:
+            form.add_error(None, refusal.detail)
+            submit = dialog.get("form_submit_text", "")
+            context = {"dialog": dialog, "form": form, "form_submit_text": submit}
+            return render(request, "unfold/helpers/dialog.html", context)
+        messages.success(request, done)
+        return HttpResponse(headers={"HX-Refresh": "true"})
+
+
+def refused(request: HttpRequest) -> DomainError | None:
+    """What a service refused in this request's form."""
+    return getattr(request, "refusal", None)
+
+
+class ReadOnlyAdmin(ShopAdmin):
+    """Rows that only services write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """No."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """No."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """No."""
+        return False
+
+
+class ReadOnlyInline(TabularInline):
+    """Rows below a page that only services write; many of them in pages of fifty."""
+
+    extra = 0
+    per_page = 50
+    can_delete = False
+    show_title = False
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """No."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """No."""
+        return False
+
+
+class ReasonForm(BaseDialogForm):
+    """Why somebody does it: asked once, kept for good."""
+
+    reason = forms.CharField(max_length=200, widget=forms.TextInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        from unfold.widgets import INPUT_CLASSES
+
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].widget.attrs |= {
+            "class": " ".join(INPUT_CLASSES),
+            "maxlength": 200,
+            "autocomplete": "off",
+        }
