@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -23,6 +24,8 @@ SOUND = {
     "DATABASE_URL": f"postgresql://shop:{PASSWORD}@db.internal:5432/shop",
     "SECRET_KEY": "s3" * 20,
 }
+# What an interpreter may need to start at all; no setting of ours.
+MACHINE = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
 LAPTOP = {"DJANGO_SETTINGS_MODULE": "vibecode.settings"}
 START = "import django; django.setup()"
 # Reads the settings under each environment of stdin: what a start would have written to stderr, "" for nothing.
@@ -118,7 +121,12 @@ SENSE = [
 def start(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Django started in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", START], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", START],
+        cwd=REPOSITORY,
+        env=MACHINE | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -130,7 +138,7 @@ def outcomes() -> dict[str, str]:
     read = subprocess.run(
         [sys.executable, "-c", READ],
         cwd=REPOSITORY,
-        env={},
+        env=MACHINE,
         input=json.dumps(environments),
         capture_output=True,
         text=True,
