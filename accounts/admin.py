@@ -214,7 +214,7 @@ class GroupAdmin(ReadOnlyAdmin):
             people_count=models.Count("user", distinct=True), rights_count=models.Count("permissions", distinct=True)
         )
 
-    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """Whoever may sign in here."""
         return request.user.is_staff
 

@@ -214,7 +214,7 @@ def signed_in(request: Request) -> User:
 class GroupRights(ModelBackend):
     """Rights of a session: those of its Django groups. It signs nobody in."""
 
-    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> User | None:  # type: ignore[override]  # noqa: ARG002
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> User | None:  # type: ignore[override]  # noqa: ARG002 -- the framework's signature
         """Nobody."""
         return None
 
@@ -224,7 +224,7 @@ class CognitoPasswordBackend(GroupRights):
 
     def authenticate(  # type: ignore[override]  # the signature is that of a sign-in form
         self,
-        request: HttpRequest | None,  # noqa: ARG002
+        request: HttpRequest | None,  # noqa: ARG002 -- the framework's signature
         username: str = "",
         password: str = "",
         **_: Any,

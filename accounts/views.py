@@ -60,7 +60,7 @@ class AddressViewSet(GenericViewSet[Address]):
         page = self.paginate_queryset(self.get_queryset()) or []
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    def retrieve(self, request: Request, pk: int) -> Response:  # noqa: ARG002
+    def retrieve(self, request: Request, pk: int) -> Response:  # noqa: ARG002 -- the framework's signature
         """One of them."""
         return Response(AddressOut(self.get_object()).data)
 
@@ -73,13 +73,13 @@ class AddressViewSet(GenericViewSet[Address]):
         return Response(AddressOut(address).data, status=201, headers={"Location": location})
 
     @extend_schema(request=AddressIn, responses=AddressOut)
-    def partial_update(self, request: Request, pk: int) -> Response:  # noqa: ARG002
+    def partial_update(self, request: Request, pk: int) -> Response:  # noqa: ARG002 -- the framework's signature
         """Change fields of one."""
         address = change_address(address=self.get_object(), values=parse(AddressIn, request, partial=True))
         return Response(AddressOut(address).data)
 
     @extend_schema(responses={204: None})
-    def destroy(self, request: Request, pk: int) -> Response:  # noqa: ARG002
+    def destroy(self, request: Request, pk: int) -> Response:  # noqa: ARG002 -- the framework's signature
         """Forget one; orders keep their copy."""
         forget_address(address=self.get_object())
         return Response(status=204)

@@ -68,7 +68,7 @@ def run() -> None:
 
 def compare(table: Table, one: str, a: Callable[[], Any], other: str, b: Callable[[], Any]) -> None:
     """One row: CPU of this process and statements of either side."""
-    assert a().status_code < 300 and b().status_code < 300, "what is refused measures nothing"  # noqa: S101, PT018
+    assert a().status_code < 300 and b().status_code < 300, "what is refused measures nothing"  # noqa: S101, PT018 -- a benchmark, not a test
     rounds = [(cpu(a), cpu(b)) for _ in range(ROUNDS)]
     ratio = statistics.median(x / y for x, y in rounds)
     sides = [f"{statistics.median(side) * 1000:.1f}" for side in zip(*rounds, strict=True)]

@@ -45,15 +45,15 @@ class ProductFilter(filters.FilterSet):
         model = Product
         fields: tuple[str, ...] = ()
 
-    def in_category(self, products: ProductQuerySet, name: str, value: str) -> ProductQuerySet:  # noqa: ARG002
+    def in_category(self, products: ProductQuerySet, name: str, value: str) -> ProductQuerySet:  # noqa: ARG002 -- the framework's signature
         """The category and what is below it."""
         return products.in_category(value)
 
-    def matching(self, products: ProductQuerySet, name: str, value: str) -> ProductQuerySet:  # noqa: ARG002
+    def matching(self, products: ProductQuerySet, name: str, value: str) -> ProductQuerySet:  # noqa: ARG002 -- the framework's signature
         """Full-text and partial matches."""
         return products.matching(value)
 
-    def in_stock(self, products: ProductQuerySet, name: str, value: bool) -> ProductQuerySet:  # noqa: ARG002
+    def in_stock(self, products: ProductQuerySet, name: str, value: bool) -> ProductQuerySet:  # noqa: ARG002 -- the framework's signature
         """Some available, or none."""
         return products.filter(stock__available__gt=0) if value else products.filter(stock__available__lte=0)
 

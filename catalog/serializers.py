@@ -61,7 +61,7 @@ class ProductPatch(ProductIn):
     """Changes to a product; its SKU stays."""
 
     sku = None  # type: ignore[assignment]  # DRF's way of leaving out an inherited field
-    validate_sku = None  # type: ignore[assignment]
+    validate_sku = None  # type: ignore[assignment]  # goes with the field above
 
 
 class StockIn(Input):

@@ -103,21 +103,21 @@ class ProductViewSet(GenericViewSet[Product]):
         return Response(ProductOut(product).data, status=201, headers={"Location": location, "ETag": _tag(product)})
 
     @extend_schema(request=ProductPatch, responses=ProductOut)
-    def partial_update(self, request: Request, sku: str) -> Response:  # noqa: ARG002
+    def partial_update(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Change fields of a product; with If-Match only if nobody else has since you read it."""
         values = parse(ProductPatch, request, partial=True)
         changed = change_product(product=self.get_object(), values=values, expected_version=expected_version(request))
         return Response(ProductOut(changed).data, headers={"ETag": _tag(changed)})
 
     @extend_schema(responses={204: None})
-    def destroy(self, request: Request, sku: str) -> Response:  # noqa: ARG002
+    def destroy(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Archive a product; orders keep its name and price."""
         archive_product(product=self.get_object())
         return Response(status=204)
 
     @extend_schema(request=StockIn, responses=StockOut)
     @idempotent(required=True)
-    def stock(self, request: Request, sku: str) -> Response:  # noqa: ARG002
+    def stock(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Add units to what is on hand, or take some away: one movement in the ledger."""
         values = parse(StockIn, request)
         token = bearer(request)

@@ -157,7 +157,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def get_search_results(
         self,
-        request: HttpRequest,  # noqa: ARG002
+        request: HttpRequest,  # noqa: ARG002 -- the framework's signature
         queryset: Any,
         search_term: str,
     ) -> tuple[models.QuerySet[Order], bool]:

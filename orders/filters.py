@@ -49,6 +49,6 @@ class StaffOrderFilter(OrderFilter):
         help_text="An order's number, a customer's e-mail or name, or a SKU.",
     )
 
-    def matching(self, orders: OrderQuerySet, name: str, value: str) -> OrderQuerySet:  # noqa: ARG002
+    def matching(self, orders: OrderQuerySet, name: str, value: str) -> OrderQuerySet:  # noqa: ARG002 -- the framework's signature
         """By number, customer or SKU."""
         return orders.matching(value)

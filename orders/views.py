@@ -76,7 +76,7 @@ class OrderViewSet(GenericViewSet[Order]):
         return Response(OrderOut(order).data, headers={"ETag": _tag(order)})
 
     @extend_schema(responses=TimelineOut)
-    def timeline(self, request: Request, number: str) -> Response:  # noqa: ARG002
+    def timeline(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Every fact that happened to the order, in order."""
         return Response({"results": FactOut(self.get_object().timeline.all(), many=True).data})
 

@@ -41,7 +41,7 @@ class WebServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.database_url = database_url
         self.threads = threads
-        self.log = open(os.devnull, "wb") if not os.environ.get("SHOW_WEB") else open("web.log", "ab")  # noqa: SIM115, PTH123
+        self.log = open(os.devnull, "wb") if not os.environ.get("SHOW_WEB") else open("web.log", "ab")  # noqa: SIM115, PTH123 -- closed in stop()
         self.guard = Guard()
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -22,11 +22,11 @@ class SentFilter(DropdownFilter):
     title = "sent"
     parameter_name = "sent"
 
-    def lookups(self, request: HttpRequest, _model_admin: ModelAdmin) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, _model_admin: ModelAdmin) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
         """The two answers."""
         return [("no", "Waiting"), ("yes", "Sent")]
 
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
         """Facts of that answer."""
         if self.value() in {"yes", "no"}:
             return queryset.filter(sent_at__isnull=self.value() == "no")
@@ -89,11 +89,11 @@ class DeedFilter(DropdownFilter):
     title = "deed"
     parameter_name = "deed"
 
-    def lookups(self, request: HttpRequest, _model_admin: ModelAdmin) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, _model_admin: ModelAdmin) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
         """The three deeds that Django logs."""
         return [(str(flag), text) for flag, (text, _) in DEEDS.items()]
 
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
         """Entries of that deed."""
         value = self.value() or ""
         return queryset.filter(action_flag=value) if value in {str(flag) for flag in DEEDS} else queryset
@@ -115,7 +115,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
     fields = ("action_time", "who", "deed", "content_type", "what", "how")
     readonly_fields = ("who", "deed", "what", "how")
 
-    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """Whoever may sign in here."""
         return request.user.is_staff
 

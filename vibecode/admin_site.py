@@ -31,7 +31,7 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
         page: HttpResponse = csp_override(settings.ADMIN_CSP)(super().login)(request, context)
         return page
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002 -- the framework's signature
         """There is none: passwords live in Cognito alone."""
         messages.info(request, "Passwords are kept by Cognito; they cannot be changed here.")
         return redirect(reverse(f"{self.name}:index"))

@@ -101,7 +101,7 @@ def dialog_action[**P, R](
 class DayFilter(RangeDateFilter):
     """From one day to another, both included, in the shop's zone (unfold compares naive times, and US dates)."""
 
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
         """The rows of those days; a date that is none narrows nothing."""
         first, last = (self._day(f"{self.parameter_name}_{end}") for end in ("from", "to"))
         if first:
@@ -157,7 +157,7 @@ class ShopAdmin(ModelAdmin):
         try:
             answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
         except DomainError as refusal:
-            request.refusal = refusal  # type: ignore[attr-defined]
+            request.refusal = refusal  # type: ignore[attr-defined]  # read by refused()
             answer = super().changeform_view(request, object_id, form_url, extra_context)
         return answer
 
@@ -221,15 +221,15 @@ def refused(request: HttpRequest) -> DomainError | None:
 class ReadOnlyAdmin(ShopAdmin):
     """Rows that only services write."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 -- the framework's signature
         """No."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """No."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """No."""
         return False
 
@@ -242,11 +242,11 @@ class ReadOnlyInline(TabularInline):
     can_delete = False
     show_title = False
 
-    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """No."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """No."""
         return False
 

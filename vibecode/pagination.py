@@ -43,7 +43,7 @@ class Keyset(BasePagination):
     page_size: ClassVar[int] = 50
     page_size_most: ClassVar[int] = 200
 
-    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:  # noqa: ARG002
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:  # noqa: ARG002 -- the framework's signature
         """The rows of the page that the request asks for. One statement."""
         self.request = request
         self.size = self._page_size()

@@ -33,7 +33,7 @@ class AlwaysJSON(BaseContentNegotiation):
         self,
         request: Request,  # noqa: ARG002 -- the signature is DRF's
         renderers: Sequence[BaseRenderer],
-        format_suffix: str | None = None,  # noqa: ARG002
+        format_suffix: str | None = None,  # noqa: ARG002 -- the framework's signature
     ) -> tuple[BaseRenderer, str]:
         """The one renderer."""
         return renderers[0], renderers[0].media_type
@@ -131,7 +131,7 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add() is asked for its effect
         raise Malformed(f"The name {twice[:80]!r} stands twice in one object.")
     return data
 

@@ -44,7 +44,7 @@ class CategoryAdmin(ShopAdmin):
     autocomplete_fields = ("parent",)
     prepopulated_fields: ClassVar[dict[str, tuple[str, ...]]] = {"slug": ("name",)}
 
-    def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:  # noqa: ARG002
+    def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """By the service, which asks for circles once more with the tree held still."""
         save_category(category=obj)
 

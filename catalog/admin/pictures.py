@@ -93,7 +93,7 @@ class PictureInline(TabularInline):
 def write_pictures(request: HttpRequest, formset: Any) -> None:
     """Write what changed of pictures that are there; new ones wait for the end of the transaction."""
     pictures: list[ProductImage] = formset.save(commit=False)
-    request.new_pictures = [picture for picture in pictures if not picture.pk]  # type: ignore[attr-defined]
+    request.new_pictures = [picture for picture in pictures if not picture.pk]  # type: ignore[attr-defined]  # carried to keep_pictures
     for picture in pictures:
         if picture.pk:
             describe_picture(picture=picture)

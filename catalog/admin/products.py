@@ -134,13 +134,13 @@ class ProductAdmin(ShopAdmin):
     )
     add_fieldsets = fieldsets[:1]
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Product]:  # noqa: ARG002
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Product]:  # noqa: ARG002 -- the framework's signature
         """With category, stock and pictures; the search vector is for PostgreSQL alone."""
         return Product.objects.with_shelf().with_images().defer("search")
 
     def get_search_results(
         self,
-        request: HttpRequest,  # noqa: ARG002
+        request: HttpRequest,  # noqa: ARG002 -- the framework's signature
         queryset: Any,
         search_term: str,
     ) -> tuple[models.QuerySet[Product], bool]:
@@ -148,11 +148,11 @@ class ProductAdmin(ShopAdmin):
         words = search_term.replace("\x00", "").strip()
         return (queryset.matching(words) if words else queryset), False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002 -- the framework's signature
         """A product keeps its SKU."""
         return (*self.readonly_fields, "sku") if obj else self.readonly_fields
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """Nobody deletes a product."""
         return False
 
@@ -182,7 +182,7 @@ class ProductAdmin(ShopAdmin):
             keep_pictures(request)
         return answer
 
-    def save_model(self, request: HttpRequest, obj: Product, form: ProductForm, change: bool) -> None:  # noqa: ARG002
+    def save_model(self, request: HttpRequest, obj: Product, form: ProductForm, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Create or change the product by its service."""
         if not change:
             values = {name: value for name, value in form.cleaned_data.items() if name != "seen_version"}
@@ -198,7 +198,7 @@ class ProductAdmin(ShopAdmin):
         if change and not form.typed and any(formset.has_changed() for formset in formsets):
             change_product(product=form.instance, values={}, expected_version=form.cleaned_data["seen_version"])
 
-    def save_formset(self, request: HttpRequest, form: ProductForm, formset: Any, change: bool) -> None:  # noqa: ARG002
+    def save_formset(self, request: HttpRequest, form: ProductForm, formset: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Write the pictures that are there."""
         write_pictures(request, formset)
 

@@ -71,11 +71,11 @@ class ShelfFilter(DropdownFilter):
     parameter_name = "shelf"
     to_stock = "stock__"  # from the list's model
 
-    def lookups(self, request: HttpRequest, _model_admin: ShopAdmin) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, _model_admin: ShopAdmin) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
         """What needs somebody first."""
         return [("none", "Sold out"), ("low", "Low"), ("some", "In stock"), ("reserved", "Reserved for orders")]
 
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
         """The rows with such a shelf."""
         to = self.to_stock
         narrowings: dict[str, dict[str, Any]] = {
@@ -140,15 +140,15 @@ class StockAdmin(ShopAdmin):
     actions_row = ("adjust",)
     actions_detail = ("adjust",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 -- the framework's signature
         """A shelf comes with its product."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """And stays as long."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Stock, form: Any, change: bool) -> None:  # noqa: ARG002
+    def save_model(self, request: HttpRequest, obj: Stock, form: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Only the reorder point: the counters that this page read may have moved since."""
         set_reorder_point(stock=obj, units=obj.reorder_point)
 

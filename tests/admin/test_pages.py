@@ -130,7 +130,7 @@ def test_no_page_needs_inline_scripts_or_another_origin(boss: Desk) -> None:
         html = page.content.decode()
         path = page.request["PATH_INFO"]
         policy = page.headers["Content-Security-Policy"]
-        assert "'unsafe-inline'" not in re.search(r"script-src[^;]*", policy)[0], path  # type: ignore[index]
+        assert "'unsafe-inline'" not in re.search(r"script-src[^;]*", policy)[0], path  # type: ignore[index]  # every page has the header
         assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", html), path
         assert not re.search(r"<[^>]+\son[a-z]+=", html), path
         assert not re.search(r"""<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//(?!127\.0\.0\.1)""", html), path
@@ -174,7 +174,7 @@ SEARCHES = [
 def test_a_list_is_searched_by(staff: Desk, model: str, by: str, words: object) -> None:
     row = one_of_everything(staff.user)[model]
 
-    found = staff.open(named(model, "changelist"), q=words(row))  # type: ignore[operator]
+    found = staff.open(named(model, "changelist"), q=words(row))  # type: ignore[operator]  # each row of the table is a maker
 
     assert found.status_code == 200
     assert found.context["cl"].result_count >= 1

@@ -31,8 +31,8 @@ class LocalAWS:
         self.bucket = self.environment["MEDIA_BUCKET"]
         keys = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
         where = {"endpoint_url": self.environment["AWS_ENDPOINT_URL"], **keys}
-        self.cognito: Any = boto3.client("cognito-idp", **where)  # type: ignore[call-overload]
-        self.s3: Any = boto3.client("s3", **where)  # type: ignore[call-overload]
+        self.cognito: Any = boto3.client("cognito-idp", **where)  # type: ignore[call-overload]  # the same options for each service
+        self.s3: Any = boto3.client("s3", **where)  # type: ignore[call-overload]  # the same options for each service
         self.start()
 
     def start(self) -> None:

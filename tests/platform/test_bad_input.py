@@ -130,7 +130,7 @@ WRONG_SHAPES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an item is a list": ({"items": [["LAMP", 1]]}, ["/items/0"]),
     "no SKU": ({"items": [{"quantity": 1}]}, ["/items/0/sku"]),
     "no quantity": ({"items": [{"sku": "LAMP"}]}, ["/items/0/quantity"]),
-    "a SKU that is a number": (order_body((1, 1)), ["/items/0/sku"]),  # type: ignore[arg-type]
+    "a SKU that is a number": (order_body((1, 1)), ["/items/0/sku"]),  # type: ignore[arg-type]  # the wrong type is the test
     "a SKU that is empty": (order_body(("", 1)), ["/items/0/sku"]),
     "a SKU of 1,000 letters": (order_body(("A" * 1000, 1)), ["/items/0/sku"]),
     "the second item": (order_body(("LAMP", 1), ("LAMP", 0)), ["/items/1/quantity"]),

@@ -81,7 +81,7 @@ def serve(port: int, state: Path) -> None:
     cognito.provision()
     application = lasting(DomainDispatcherApplication(create_backend_app), [cognito.flush, media.flush])
     server = make_server(HOST, port, application, threaded=True, request_handler=QuietHandler)
-    server.daemon_threads = True  # type: ignore[attr-defined]
+    server.daemon_threads = True  # type: ignore[attr-defined]  # of the threading mix-in
     try:
         server.serve_forever()
     finally:

@@ -219,7 +219,7 @@ def _correct_tokens() -> None:
     sign_out = CognitoIdpUserPool.sign_out
 
     def sign_out_by_sub(pool: CognitoIdpUserPool, username: str) -> None:
-        sign_out(pool, pool._get_user(username).username)  # noqa: SLF001
+        sign_out(pool, pool._get_user(username).username)  # noqa: SLF001 -- moto offers no other way to one user
 
     _replace(CognitoIdpUserPool, "sign_out", sign_out_by_sub)
 
@@ -258,7 +258,7 @@ def _correct_email_verified() -> None:
         result = confirm(backend, client_id, username)
         for pool in backend.user_pools.values():
             if client_id in pool.clients:
-                pool._get_user(username).update_attributes([{"Name": "email_verified", "Value": "true"}])  # noqa: SLF001
+                pool._get_user(username).update_attributes([{"Name": "email_verified", "Value": "true"}])  # noqa: SLF001 -- moto offers no other way to one user
         return result
 
     def update_own(backend: CognitoIdpBackend, access_token: str, attributes: list[dict[str, str]]) -> None:

@@ -83,7 +83,7 @@ def group_lives(pid: int) -> bool:
             os.killpg(pid, 0)
             return True
         return False
-    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 -- names are all that is wanted
         with contextlib.suppress(OSError):
             stat = Path(f"/proc/{name}/stat").read_text(errors="replace")
             state, _, group = stat.rpartition(")")[2].split()[:3]

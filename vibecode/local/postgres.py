@@ -231,7 +231,7 @@ def _is_postgres(pid: int) -> bool:
         except OSError:
             return False
         return name == "postgres" and state.split()[0] != "Z"
-    shown = subprocess.run(["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    shown = subprocess.run(["ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- constant words and a number
     return shown.stdout.strip().endswith("postgres")
 
 

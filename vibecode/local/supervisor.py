@@ -318,7 +318,7 @@ def supervise(folder: LocalFolder, rows: Shop | None = None, environment: Mappin
         terminal.close()
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         reason = f"no space left on the disk of {folder.path}" if full else str(error)
-        print(f"Cannot start: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"Cannot start: {reason}", file=sys.stderr, flush=True)  # noqa: T201 -- the one clear line of a command
         return 1
     terminal.close()
     return 0
