@@ -1,5 +1,7 @@
 """People on the wire. Called by the views, and by orders for addresses."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from accounts.models import Address, User
@@ -51,3 +53,10 @@ class AddressOut(serializers.Serializer[Address]):
     postalCode = serializers.CharField(source="postal_code")
     country = serializers.CharField()
     phone = serializers.CharField()
+
+
+class WebsocketTicketOut(serializers.Serializer[Any]):
+    """What opens one connection to the websocket."""
+
+    ticket = serializers.CharField(help_text="For `websocketUrl?token=<ticket>`; works once.")
+    expiresIn = serializers.IntegerField(help_text="Seconds.")

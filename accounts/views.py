@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,11 +11,12 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import signed_in
 from accounts.models import Address, AddressQuerySet
-from accounts.serializers import AddressIn, AddressOut, MeIn, MeOut
+from accounts.serializers import AddressIn, AddressOut, MeIn, MeOut, WebsocketTicketOut
 from accounts.services import add_address, change_address, forget_address, rename_user
 from vibecode.api import bearer, for_schema, parse
 from vibecode.idempotency import idempotent
 from vibecode.pagination import Keyset
+from vibecode.websockets import TICKET_SECONDS, issue_ticket
 
 
 class MeView(APIView):
@@ -83,3 +85,22 @@ class AddressViewSet(GenericViewSet[Address]):
         """Forget one; orders keep their copy."""
         forget_address(address=self.get_object())
         return Response(status=204)
+
+
+class WebsocketTicketView(APIView):
+    """Admission to the websocket."""
+
+    # Not @idempotent: it would call DynamoDB inside a transaction, and keep in the clear what works only once.
+    @extend_schema(request=None, responses={201: WebsocketTicketOut})
+    def post(self, request: Request) -> Response:
+        """A ticket for one connection to `websocketUrl?token=<ticket>`.
+
+        It works once, within 60 seconds, and the connection ends when the token of this request does. An
+        Idempotency-Key changes nothing here: every request gets a ticket of its own.
+        """
+        token = bearer(request)
+        if token is None:
+            raise NotAuthenticated
+        ticket = issue_ticket(user_id=token.sub, session_ends=int(token.claims["exp"]))
+        answer = {"ticket": ticket, "expiresIn": TICKET_SECONDS}
+        return Response(answer, status=201, headers={"Cache-Control": "no-store"})

@@ -198,6 +198,7 @@ class ShelfLine:
     price: Decimal
     currency: str
     available: int  # before the hold
+    reorder_point: int
     held: bool
 
 
@@ -243,7 +244,7 @@ WITH wanted AS MATERIALIZED (
     SELECT * FROM unnest(%(skus)s::text[], %(quantities)s::bigint[]) AS basket (sku, quantity)
 ), shelf AS MATERIALIZED (
     SELECT stock.product_id, product.sku, product.name, product.price, product.currency, wanted.quantity,
-           stock.on_hand - stock.reserved AS available
+           stock.on_hand - stock.reserved AS available, stock.reorder_point
     FROM wanted
     JOIN catalog_product product ON product.sku = wanted.sku AND product.status = 'published'
     JOIN catalog_stock stock ON stock.product_id = product.id
@@ -258,7 +259,8 @@ WITH wanted AS MATERIALIZED (
     RETURNING stock.product_id
 )
 SELECT wanted.sku, wanted.quantity, coalesce(shelf.product_id, 0), coalesce(shelf.name, ''), coalesce(shelf.price, 0),
-       coalesce(shelf.currency, ''), coalesce(shelf.available, 0), held.product_id IS NOT NULL
+       coalesce(shelf.currency, ''), coalesce(shelf.available, 0), coalesce(shelf.reorder_point, 0),
+       held.product_id IS NOT NULL
 FROM wanted
 LEFT JOIN shelf ON shelf.sku = wanted.sku
 LEFT JOIN held ON held.product_id = shelf.product_id

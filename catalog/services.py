@@ -1,7 +1,10 @@
-"""What can be done to the catalogue and to stock. Called by orders, the views, the admin and the commands."""
+"""What can be done to the catalogue and to stock. Called by orders, the views, the admin and the commands.
+
+Longer than most modules: every verb that moves stock stands beside the audit that compares it with the ledger.
+"""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -9,8 +12,10 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from catalog.events import StockLow
 from catalog.models import Category, LineStock, Product, ProductImage, ShelfLine, Stock, StockMovement, slug_of
 from vibecode.errors import Conflict, Fault, Stale, Unprocessable
+from vibecode.outbox import publish
 
 MOST_ON_HAND = 10**9
 
@@ -201,7 +206,23 @@ def adjust_stock(*, product: Product, delta: int, reason: str, actor: str, refer
             reason=reason,
             actor=actor,
         )
+        _tell_of_low([(product.sku, stock.available - delta, stock.available, stock.reorder_point)])
     return stock
+
+
+def _tell_of_low(shelves: Iterable[tuple[str, int, int, int]]) -> None:
+    """Publish the fact for each (SKU, available before, after, reorder point) that has just come down to its point.
+
+    A reorder point of 0 is none. One statement for all of them, and none where no shelf is low. The caller's
+    transaction has moved the stock, so that it holds its locks.
+    """
+    low = [
+        StockLow(sku=sku, available=after, reorder_point=point)
+        for sku, before, after, point in shelves
+        if point and before > point >= after
+    ]
+    if low:
+        publish(*low)
 
 
 def set_reorder_point(*, stock: Stock, units: int) -> None:
@@ -230,6 +251,7 @@ def hold_stock(wanted: Mapping[str, int]) -> list[ShelfLine]:
             "; ".join(f"{line.sku}: {line.quantity} wanted, {line.available} available" for line in short[:20]),
             lines=[{"sku": line.sku, "requested": line.quantity, "available": line.available} for line in short],
         )
+    _tell_of_low((line.sku, line.available, line.available - line.quantity, line.reorder_point) for line in lines)
     return lines
 
 

@@ -2,10 +2,25 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 from orders.models import Order
 from vibecode.outbox import Event
+
+
+class Ordered(TypedDict):
+    """What was ordered of one product, at its price then."""
+
+    sku: str
+    quantity: int
+    unit_price: Decimal
+
+
+class Shipped(TypedDict):
+    """What left of one product."""
+
+    sku: str
+    quantity: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +32,7 @@ class OrderEvent(Event):
     order_id: str
     order_version: int
     user_id: str
+    status: str  # that the fact left it in
     total: Decimal
     currency: str
 
@@ -32,6 +48,7 @@ class OrderEvent(Event):
             order_id=order.number,
             order_version=order.version,
             user_id=order.user.cognito_sub,
+            status=order.status,
             total=order.total,
             currency=order.currency,
             **more,
@@ -44,7 +61,45 @@ class OrderCreated(OrderEvent):
 
     detail_type: ClassVar[str] = "Order Created"
 
-    items: tuple[dict[str, object], ...]  # sku, quantity, unit_price
+    items: tuple[Ordered, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderPaid(OrderEvent):
+    """The money was captured."""
+
+    detail_type: ClassVar[str] = "Order Paid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderConfirmed(OrderEvent):
+    """Paid, and on its way through the house: what the customer is told of."""
+
+    detail_type: ClassVar[str] = "Order Confirmed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderCompleted(OrderEvent):
+    """Paid, and off the shelf."""
+
+    detail_type: ClassVar[str] = "Order Completed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderShipped(OrderEvent):
+    """The whole order, or a part of it, has left the house."""
+
+    detail_type: ClassVar[str] = "Order Shipped"
+
+    items: tuple[Shipped, ...]
+    tracking: str | None = None  # the carrier's number of the parcel
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderDelivered(OrderEvent):
+    """All of it has arrived."""
+
+    detail_type: ClassVar[str] = "Order Delivered"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +107,30 @@ class OrderCancelled(OrderEvent):
     """An order was cancelled and its stock given back."""
 
     detail_type: ClassVar[str] = "Order Cancelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderFailed(OrderEvent):
+    """Compensation did not finish: a person is needed."""
+
+    detail_type: ClassVar[str] = "Order Failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundRequested(OrderEvent):
+    """Money is to go back; the consumer of this fact carries it out."""
+
+    detail_type: ClassVar[str] = "Refund Requested"
+
+    refund_reference: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderRefunded(OrderEvent):
+    """Money went back."""
+
+    detail_type: ClassVar[str] = "Order Refunded"
+
+    refund_reference: str
+    amount: Decimal

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.serializers import AddressIn
-from orders.models import Order, Wishes
+from orders.models import Order, Payment, Refund, Wishes
 from orders.services import Basket
-from orders.status import FulfilmentStatus, OrderStatus, PaymentStatus
+from orders.status import FulfilmentStatus, OrderStatus, PaymentState, PaymentStatus, RefundState
 from vibecode.api import Input, Moment, Money, Pattern, Text, Whole
 
 MOST_SKUS = 1000
@@ -87,6 +88,20 @@ class ItemOut(serializers.Serializer[Any]):
     lineTotal = serializers.DecimalField(source="line_total", max_digits=20, decimal_places=2)
 
 
+class PaymentOut(serializers.Serializer[Payment]):
+    """What became of the money."""
+
+    captured = serializers.DecimalField(max_digits=20, decimal_places=2)
+    refunded = serializers.DecimalField(
+        max_digits=20, decimal_places=2, help_text="What went back or is on its way back."
+    )
+    clientSecret = serializers.CharField(
+        source="client_secret",
+        allow_null=True,
+        help_text="For the payment provider's own script, while the bank waits for the customer; null otherwise.",
+    )
+
+
 class OrderOut(serializers.Serializer[Order]):
     """An order."""
 
@@ -101,6 +116,7 @@ class OrderOut(serializers.Serializer[Order]):
     taxTotal = serializers.DecimalField(source="tax_total", max_digits=20, decimal_places=2)
     total = serializers.DecimalField(max_digits=20, decimal_places=2)
     items = ItemOut(many=True)
+    payment = serializers.SerializerMethodField(help_text="null until the provider was asked.")
     cancelReason = serializers.CharField(source="cancel_reason")
     paymentMethod = serializers.CharField(source="payment_method")
     shippingAddress = serializers.JSONField(source="shipping_address")  # null where none was given
@@ -108,6 +124,15 @@ class OrderOut(serializers.Serializer[Order]):
     createdAt = Moment(source="created_at")
     updatedAt = Moment(source="updated_at")
     version = serializers.IntegerField()
+
+    @extend_schema_field(PaymentOut(allow_null=True))
+    def get_payment(self, order: Order) -> dict[str, Any] | None:
+        """The payment; what its owner's browser needs only while the bank waits."""
+        payment = getattr(order, "payment", None)
+        if payment is None:
+            return None
+        waits = payment.state == PaymentState.REQUIRES_ACTION and self.context.get("owner") == order.user_id
+        return PaymentOut(payment).data | {"clientSecret": payment.client_secret if waits else None}
 
 
 class PlacedOrderOut(OrderOut):
@@ -121,6 +146,33 @@ class CancelIn(Input):
     """Why an order is called off."""
 
     reason = Text(max_length=200, required=False, allow_blank=True)
+
+
+class RefundIn(Input):
+    """How much goes back, and why."""
+
+    amount = Money(
+        max_digits=20, required=False, help_text="All that is left of what was captured, where it is absent."
+    )
+    reason = Text(max_length=200)
+
+
+class RefundOut(serializers.Serializer[Refund]):
+    """Money on its way back."""
+
+    refundId = serializers.CharField(source="reference")
+    orderId = serializers.CharField(source="payment.reference")
+    amount = serializers.DecimalField(max_digits=20, decimal_places=2)
+    currency = serializers.CharField(source="payment.currency")
+    status = serializers.ChoiceField(source="state", choices=RefundState.choices)
+    reason = serializers.CharField()
+    createdAt = Moment(source="created_at")
+
+
+class ReceivedOut(serializers.Serializer[Any]):
+    """What Stripe is answered."""
+
+    received = serializers.BooleanField()
 
 
 class FactOut(serializers.Serializer[Any]):

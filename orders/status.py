@@ -46,6 +46,47 @@ class OrderStatus(TextChoices):
     FAILED = "failed", "Failed"
 
 
+class PaymentState(TextChoices):
+    """What is known of the payment at the provider."""
+
+    INTENDED = "intended", "Intended"
+    REQUIRES_ACTION = "requires_action", "Waits for the customer"
+    CAPTURED = "captured", "Captured"
+    DECLINED = "declined", "Declined"
+    VOIDED = "voided", "Voided"
+    UNKNOWN = "unknown", "Unknown"
+
+    @classmethod
+    def undecided(cls) -> list[str]:
+        """While it is one of these, the provider may still capture."""
+        return [cls.INTENDED, cls.REQUIRES_ACTION, cls.UNKNOWN]
+
+
+class RefundState(TextChoices):
+    """Where a refund is."""
+
+    PENDING = "pending", "On its way"
+    SETTLED = "settled", "Settled"
+    FAILED = "failed", "Failed"
+
+
+class LetterState(TextChoices):
+    """Where an e-mail is, in the order in which it can only go forward; skipped stands aside."""
+
+    WAITING = "waiting", "Waits to be sent"  # surely not sent: never tried, or refused
+    SENDING = "sending", "Being sent"  # it may have gone out
+    SENT = "sent", "Sent"
+    DELIVERED = "delivered", "Delivered"
+    BOUNCED = "bounced", "Came back"
+    COMPLAINED = "complained", "Called spam"
+    SKIPPED = "skipped", "No address"
+
+    @classmethod
+    def before(cls, state: "LetterState") -> list[str]:
+        """The states that may still become this one."""
+        return cls.values[: cls.values.index(state)]
+
+
 class Mark(StrEnum):
     """What happened to an order as a whole; each is a moment in its own column."""
 
@@ -65,7 +106,8 @@ PAYMENT_MOVES: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     _P.PAID: frozenset({_P.PARTLY_REFUNDED, _P.REFUNDED}),
     _P.PARTLY_REFUNDED: frozenset({_P.REFUNDED}),
     _P.REFUNDED: frozenset(),
-    _P.DECLINED: frozenset(),
+    # A provider that captures after all, when it had declined or confirmed the void: it is refunded at once.
+    _P.DECLINED: frozenset({_P.PAID}),
 }
 FULFILMENT_MOVES: Mapping[FulfilmentStatus, frozenset[FulfilmentStatus]] = {
     _F.UNFULFILLED: frozenset({_F.RESERVED}),

@@ -1,27 +1,37 @@
 """The orders' doors over HTTP."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
+from django.http import Http404
 from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import signed_in
 from orders.filters import OrderFilter, StaffOrderFilter
 from orders.models import Order, OrderQuerySet
+from orders.payments.webhook import read_event
 from orders.serializers import (
     CancelIn,
     FactOut,
     OrderIn,
     OrderOut,
     PlacedOrderOut,
+    ReceivedOut,
+    RefundIn,
+    RefundOut,
     TimelineOut,
     basket_of,
 )
-from orders.services import cancel_order, place_order
-from vibecode.api import for_schema, is_staff, parse
+from orders.services import cancel_order, payment_news, place_order, request_refund
+from vibecode.api import IsStaff, for_schema, is_staff, parse
 from vibecode.errors import Denied
 from vibecode.idempotency import idempotent
 from vibecode.observability import note
@@ -46,6 +56,14 @@ class OrderViewSet(GenericViewSet[Order]):
             return Order.objects.none()
         mine = Order.objects.visible_to(signed_in(self.request), staff=is_staff(self.request))
         return mine.with_lines().fetch_mode(models.FETCH_RAISE)
+
+    def get_permissions(self) -> list[BasePermission]:
+        """Money goes back by the hand of staff alone."""
+        return [IsStaff() if self.action == "refunds" else IsAuthenticated()]
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """With who asks: some things are for an order's owner only."""
+        return {**super().get_serializer_context(), "owner": self.request.user.pk}
 
     def get_object(self) -> Order:
         """The order of the address."""
@@ -73,7 +91,7 @@ class OrderViewSet(GenericViewSet[Order]):
     def retrieve(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
         """One order."""
         order = self.get_object()
-        return Response(OrderOut(order).data, headers={"ETag": _tag(order)})
+        return Response(self.get_serializer(order).data, headers={"ETag": _tag(order)})
 
     @extend_schema(responses=TimelineOut)
     def timeline(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- the framework's signature
@@ -86,7 +104,40 @@ class OrderViewSet(GenericViewSet[Order]):
         """Call the order off, while nothing has shipped. Twice is harmless."""
         reason = parse(CancelIn, request).get("reason", "")
         cancel_order(order=self.get_object(), reason=reason, actor=signed_in(request).cognito_sub)
-        return Response(OrderOut(self.get_queryset().get(number=number)).data)
+        return Response(self.get_serializer(self.get_queryset().get(number=number)).data)
+
+    @extend_schema(request=RefundIn, responses={201: RefundOut})
+    @idempotent(required=True)
+    def refunds(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
+        """Give back what was captured, the whole or a part. Answered at once; the workers settle it."""
+        values = parse(RefundIn, request)
+        refund = request_refund(
+            order=self.get_object(),
+            amount=values.get("amount"),
+            reason=values["reason"],
+            actor=signed_in(request).cognito_sub,
+        )
+        return Response(RefundOut(refund).data, status=201)
+
+
+class StripeWebhookView(APIView):
+    """What Stripe tells us, signed with the endpoint's secret over the raw body."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    parser_classes = ()
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=ReceivedOut)
+    def post(self, request: Request) -> Response:
+        """Write down what became of a payment, once for each event; then let its workflow go on."""
+        if not settings.STRIPE_WEBHOOK_SECRET:
+            raise Http404
+        payload, signature = request._request.body, request.headers.get("Stripe-Signature", "")  # noqa: SLF001 -- signed as it came
+        news = read_event(payload, signature, settings.STRIPE_WEBHOOK_SECRET)
+        if news is not None:
+            note(order=news.reference)
+            payment_news(news)
+        return Response({"received": True})
 
 
 def _tag(order: Order) -> str:

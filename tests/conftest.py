@@ -14,7 +14,7 @@ if "DJANGO_SETTINGS_MODULE" in os.environ:
 RUN = contextlib.ExitStack()
 RUN.enter_context(scratch_cloud())
 django.setup()
-pytest_plugins = ["tests.in_process", "tests.over_http"]  # they import models: after the settings
+pytest_plugins = ["tests.in_process", "tests.over_http", "tests.whole_shop"]  # they import models: after the settings
 
 
 def pytest_unconfigure() -> None:

@@ -1,56 +1,221 @@
-"""The platform's own pages of the admin: outbox, idempotency keys, log. Imported by Django's autodiscover."""
+"""The platform's own pages of the admin: outbox, dead letters, keys, log. Imported by Django's autodiscover.
+
+Longer than most modules: the outbox and what became of its facts in the queues are one desk, whose rights are the same.
+"""
 
 from typing import Any
 
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.db import models
-from django.http import HttpRequest
-from django.urls import NoReverseMatch
-from django.utils.html import format_html
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, URLPattern, path
+from django.utils.formats import localize
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter
+from unfold.dataclasses import ActionDialog
+from unfold.forms import BaseDialogForm
 
-from vibecode.desk import DayFilter, ReadOnlyAdmin, label, name_of
-from vibecode.models import IdempotencyKey, OutboxEvent
+from vibecode import dead_letters, outbox
+from vibecode.desk import DayFilter, ReadOnlyAdmin, dialog_action, id_of, label, name_of, over
+from vibecode.errors import Conflict
+from vibecode.models import IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
+
+STATES: dict[str, str] = {
+    OutboxState.WAITING: "warning",
+    OutboxState.SENDING: "info",
+    OutboxState.SENT: "success",
+    OutboxState.PARKED: "danger",
+}
+MOST_AT_ONCE = 1000
+SEND_AGAIN = ActionDialog(
+    title="Send again",
+    description="It goes to the bus once more under the same id: consumers that have handled it drop it.",
+    form_submit_text="Send again",
+)
+SEND_LETTERS_AGAIN = ActionDialog(
+    title="Send again",
+    description="All dead letters of this queue go to its consumer once more. Those that fail again come back here.",
+    form_submit_text="Send all again",
+)
 
 
-class SentFilter(DropdownFilter):
-    """Whether a fact has left."""
+class StateFilter(DropdownFilter):
+    """Where a fact is on its way."""
 
-    title = "sent"
-    parameter_name = "sent"
+    title = "state"
+    parameter_name = "state"
 
     def lookups(self, request: HttpRequest, _model_admin: ModelAdmin) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
-        """The two answers."""
-        return [("no", "Waiting"), ("yes", "Sent")]
+        """The four states."""
+        return list(OutboxState.choices)
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
-        """Facts of that answer."""
-        if self.value() in {"yes", "no"}:
-            return queryset.filter(sent_at__isnull=self.value() == "no")
+        """Facts of that state, each by its index where it has one."""
+        match self.value():
+            case OutboxState.SENT:
+                return queryset.filter(sent_at__isnull=False)
+            case OutboxState.PARKED:
+                return queryset.filter(parked_at__isnull=False)
+            case OutboxState.WAITING | OutboxState.SENDING:
+                return queryset.filter(sent_at=None, parked_at=None, state=self.value())
         return queryset
 
 
 @admin.register(OutboxEvent)
 class OutboxEventAdmin(ReadOnlyAdmin):
-    """Facts on their way out."""
+    """Facts on their way out, and the letters that their consumers could not deal with."""
 
-    list_display = ("detail_type", "subject", "source", "created_at", "state")
-    list_filter = (SentFilter, ("detail_type", FieldTextFilter), ("created_at", DayFilter))
+    list_display = ("fact", "where", "attempts", "why", "due", "created_at")
+    list_filter = (StateFilter, ("detail_type", FieldTextFilter), ("created_at", DayFilter))
     search_fields = ("subject__startswith", "event_id__iexact")
     search_help_text = "Subject (an order's number, a user's sub), or an event id"
     ordering = ("-id",)
-    fields = ("event_id", "detail_type", "subject", "source", "created_at", "state", "sent_at", "detail")
-    readonly_fields = ("state",)
+    fields = (
+        ("detail_type", "subject", "source"), ("where", "attempts", "due"), "why",
+        ("created_at", "queued_at", "sent_at"), "handled_by", "event_id", "detail",
+    )  # fmt: skip
+    readonly_fields = ("where", "due", "why", "handled_by")
+    actions = ("send_all_again",)
+    actions_detail = ("send_again",)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[OutboxEvent]:  # noqa: ARG002 -- the framework's signature
+        """With the state, by the database's clock."""
+        return OutboxEvent.objects.with_state().order_by(*self.ordering)
+
+    def has_send_again_permission(self, request: HttpRequest, _: Any = None) -> bool:
+        """Whose group may change what waits here."""
+        return request.user.has_perm("vibecode.change_outboxevent")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
+        """Nothing for what waits or is being sent: it leaves by itself."""
+        event = self.get_object(request, str(object_id))
+        if event is None or event.state not in {OutboxState.SENT, OutboxState.PARKED}:
+            return []
+        offers: list[Any] = super().get_actions_detail(request, object_id)
+        return offers
+
+    @dialog_action(SEND_AGAIN, "Send again", permissions=["send_again"], icon="send", url_path="send-again")
+    def send_again(self, request: HttpRequest, form: BaseDialogForm, object_id: str) -> HttpResponse:
+        """Put one into the queue anew."""
+        event = self.found(request, object_id)
+
+        def act() -> str:
+            if not outbox.send_again(OutboxEvent.objects.filter(pk=event.pk)):
+                raise Conflict(f"{event} waits to be sent anyway.")
+            self.log_change(request, event, "Sent again.")
+            return f"{event} is sent again."
+
+        return self.answer_dialog(request, form, SEND_AGAIN, act)
+
+    @admin.action(description="Send again", permissions=["send_again"])
+    def send_all_again(self, request: HttpRequest, chosen: models.QuerySet[OutboxEvent]) -> None:
+        """Put the chosen ones into the queue anew; those that wait are left alone."""
+        ids = list(chosen.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        if len(ids) > MOST_AT_ONCE:
+            messages.error(
+                request, f"Nothing was sent: choose at most {MOST_AT_ONCE}, or use manage.py replay_events for more."
+            )
+            return
+        with transaction.atomic():  # the deed and its lines in the log
+            again = OutboxEvent.objects.filter(pk__in=ids).exclude(sent_at=None, parked_at=None)
+            rows = list(again)
+            count = outbox.send_again(OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]))
+            if rows:
+                self.log_all(request, OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]), "Sent again.")
+        messages.success(request, f"Sent again: {count}." + (" The others wait anyway." if count < len(ids) else ""))
+
+    @admin.display(description="fact", ordering="detail_type")
+    def fact(self, event: OutboxEvent) -> SafeString:
+        """What happened, and to what."""
+        return over(event.detail_type, event.subject)
 
     @admin.display(description="state", ordering="sent_at")
-    def state(self, event: OutboxEvent) -> SafeString:
-        """Whether it has left."""
-        if event.sent_at:
-            return label("sent", "Sent", {"sent": "success"})
-        return label("waiting", "Waiting", {"waiting": "warning"})
+    def where(self, event: Any) -> SafeString:
+        """Where it is on its way."""
+        return label(event.state, OutboxState(event.state).label, STATES)
+
+    @admin.display(description="next try", ordering="due_at")
+    def due(self, event: Any) -> str:
+        """When the relay looks at it next; nothing for what has left or is parked."""
+        if event.state not in {OutboxState.WAITING, OutboxState.SENDING}:
+            return "-"
+        return localize(localtime(event.due_at))
+
+    @admin.display(description="last error")
+    def why(self, event: OutboxEvent) -> SafeString:
+        """What the bus said."""
+        return name_of(event.last_error or "-")
+
+    @admin.display(description="handled by")
+    def handled_by(self, event: OutboxEvent) -> SafeString | str:
+        """The consumers that have handled it, and when."""
+        known = ProcessedMessage.objects.filter(event_id=event.event_id, handled_at__isnull=False).order_by(
+            "handled_at"
+        )
+        rows = ((message.consumer, localize(localtime(message.handled_at))) for message in known)
+        return format_html_join("", "<div>{}, {}</div>", rows) or "-"
+
+    # --- dead letters ------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        """Beside the outbox: what its consumers could not deal with."""
+        ours = [
+            path("dead-letters/", self.admin_site.admin_view(self.dead_letters), name="vibecode_dead_letters"),
+            path(
+                "dead-letters/<slug:key>/send-again/",
+                self.admin_site.admin_view(self.send_letters_again),
+                name="vibecode_dead_letters_send_again",
+            ),
+        ]
+        urls: list[URLPattern] = ours + super().get_urls()
+        return urls
+
+    def dead_letters(self, request: HttpRequest) -> HttpResponse:
+        """Every queue with its counts, and the first of its dead letters."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        away, queues = "", []
+        try:
+            queues = dead_letters.look()
+        except dead_letters.QueuesAway as refusal:
+            away = refusal.detail
+        context = {**self.admin_site.each_context(request), "title": "Dead letters", "queues": queues, "away": away}
+        return render(request, "vibecode/dead_letters.html", context)
+
+    def send_letters_again(self, request: HttpRequest, key: str) -> HttpResponse:
+        """The dialog: GET shows what will happen, POST does it."""
+        queue = settings.RESOURCES.queues.get(key)
+        if not self.has_send_again_permission(request):
+            raise PermissionDenied
+        if queue is None:
+            raise Http404
+        form = BaseDialogForm(data=request.POST or None, request=request, object_id=None)
+        context = {"dialog": SEND_LETTERS_AGAIN, "form": form, "form_submit_text": "Send all again"}
+        if not form.is_valid():
+            return render(request, "unfold/helpers/dialog.html", context)
+
+        try:
+            count, left = dead_letters.send_again(queue)  # the network: no transaction is open
+        except dead_letters.QueuesAway as refusal:
+            form.add_error(None, refusal.detail)
+            return render(request, "unfold/helpers/dialog.html", context)
+        done = f"Sent again: {count}." + (f" {left} are left." if left else "")
+        LogEntry.objects.create(
+            user_id=id_of(request),
+            content_type=ContentType.objects.get_for_model(OutboxEvent),
+            object_repr=f"Dead letters of {key}",
+            action_flag=CHANGE,
+            change_message=done,
+        )
+        messages.success(request, done)
+        return HttpResponse(headers={"HX-Refresh": "true"})
 
 
 @admin.register(IdempotencyKey)

@@ -52,7 +52,13 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
                 "app_label": title.lower(),
                 "app_url": reverse(f"{self.name}:index"),
                 "has_module_perms": True,
-                "models": [entries[page.model] | {"name": page.title} for page in pages if page.model in entries],
+                "models": [
+                    entries[page.model]
+                    | {"name": page.title}
+                    | ({"admin_url": reverse(f"{self.name}:{page.view}"), "add_url": None} if page.view else {})
+                    for page in pages
+                    if page.model in entries
+                ],
             }
             for title, pages in SECTIONS.items()
         ]

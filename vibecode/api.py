@@ -188,7 +188,7 @@ class ConfigView(APIView):
                     "domain": settings.COGNITO_DOMAIN or None,
                 },
                 "apiUrl": f"{settings.PUBLIC_URL}/api/v1",
-                "websocketUrl": None,
+                "websocketUrl": settings.WEBSOCKET_URL or None,
                 "mediaUrl": settings.MEDIA_ORIGIN or None,
                 "currency": settings.SHOP_CURRENCY,
             },

@@ -6,18 +6,39 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from django.conf import settings
 
 if TYPE_CHECKING:
+    from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 
+@overload
+def client(
+    service: Literal["apigatewaymanagementapi"], *, seconds: float = ..., tries: int = ...
+) -> "ApiGatewayManagementApiClient": ...
 @overload
 def client(service: Literal["cognito-idp"]) -> "CognitoIdentityProviderClient": ...
 @overload
+def client(service: Literal["dynamodb"]) -> "DynamoDBClient": ...
+@overload
+def client(service: Literal["events"], *, seconds: float = ..., tries: int = ...) -> "EventBridgeClient": ...
+@overload
 def client(service: Literal["s3"]) -> "S3Client": ...
+@overload
+def client(service: Literal["sns"]) -> "SNSClient": ...
+@overload
+def client(service: Literal["sqs"], *, seconds: float = ..., tries: int = ...) -> "SQSClient": ...
+@overload
+def client(service: Literal["stepfunctions"]) -> "SFNClient": ...
 @functools.cache
-def client(service: str) -> Any:
+def client(service: str, *, seconds: float = 5, tries: int = 3) -> Any:
     """The client of one AWS service, made once a process. Clients are thread-safe; sessions are not.
 
+    It waits ``seconds`` for an answer and tries so often: few of both where somebody else waits for us.
     boto3 is imported here: a request that calls no AWS service does not pay for it.
     """
     import boto3
@@ -26,8 +47,12 @@ def client(service: str) -> Any:
     return boto3.session.Session().client(
         service,  # type: ignore[call-overload]  # the overloads above name the services that we use
         region_name=settings.AWS_REGION,
-        endpoint_url=settings.AWS_ENDPOINT_URL,
-        config=Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3}),
+        endpoint_url=settings.WEBSOCKET_API_URL if service == "apigatewaymanagementapi" else settings.AWS_ENDPOINT_URL,
+        config=Config(
+            connect_timeout=min(2, seconds),
+            read_timeout=seconds,
+            retries={"mode": "standard", "total_max_attempts": tries},
+        ),
     )
 
 
@@ -35,6 +60,22 @@ def error_code(error: Exception) -> str:
     """The code AWS gave for an error (``NotAuthorizedException``), or "" where it never answered."""
     response = getattr(error, "response", None)
     return str(response["Error"]["Code"]) if isinstance(response, dict) and "Error" in response else ""
+
+
+def was_refused(error: Exception) -> bool:
+    """Whether AWS surely did nothing: it said no (4xx), or was never reached. Any other error may follow the effect."""
+    from botocore.exceptions import (
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        NoCredentialsError,
+        ParamValidationError,
+    )
+
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        return 400 <= status < 500
+    return isinstance(error, ConnectTimeoutError | EndpointConnectionError | NoCredentialsError | ParamValidationError)
 
 
 def service_errors() -> tuple[type[Exception], ...]:

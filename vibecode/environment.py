@@ -89,6 +89,13 @@ class Environment:
             raise ImproperlyConfigured(f"{name} must be an ISO 4217 code such as GBP; it is {value!r}.")
         return value
 
+    def pattern(self, name: str, pattern: str, meaning: str, local: str) -> str:
+        """A text of a certain form, which a real stage must set."""
+        value = self.text_of_stage(name, local)
+        if not re.fullmatch(pattern, value):
+            raise ImproperlyConfigured(f"{name} must be {meaning}; it is {value!r}.")
+        return value
+
     def zone(self, name: str, default: str) -> str:
         """A time zone of the IANA database."""
         value = self.text(name, default)
@@ -125,6 +132,15 @@ class Environment:
     def optional_origin(self, name: str) -> str:
         """An origin as above, or "" where it is unset."""
         return self.origin(name, "") if self.text(name, "") else ""
+
+    def optional_socket(self, name: str) -> str:
+        """A websocket's address: ws or wss on the laptop, wss in a real stage; "" where it is unset."""
+        value = self.text(name, "")
+        if value and not value.startswith(("ws://", "wss://")):
+            raise ImproperlyConfigured(f"{name} must be an address such as wss://live.shop.example; it has {value!r}.")
+        if value:
+            _origin(name, value.replace("ws", "http", 1), secure=self.required)
+        return value.rstrip("/")
 
     def origins(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
         """Origins separated by commas; http too: a developer's front end may call the API of a real stage."""

@@ -77,3 +77,18 @@ class Away(DomainError):
 
     code = "unavailable"
     title = "The service is not available right now"
+
+
+class Busy(Away):
+    """PostgreSQL answers, but somebody else holds what we need."""
+
+    code = "busy"
+    title = "Too many others want the same thing right now"
+    retry_after: ClassVar[int] = 1
+
+
+class DatabaseAway(Away):
+    """PostgreSQL does not answer, or is too busy to. The workflow retries it by this name."""
+
+    code = "database-away"
+    title = "The database does not answer right now"

@@ -1,6 +1,7 @@
 """Logs: one JSON object a line, each with its request, user and order; never a secret, a token or an e-mail.
 
-Called by settings.py (logging_config), by Django (the middleware), and by doors that know whom it is about (note).
+Called by settings.py (logging_config), by Django (the middleware), by doors that know whom it is about (note), and by
+all who count something (metric).
 """
 
 import logging
@@ -24,12 +25,34 @@ SECRET_VALUES = re.compile(
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 HIDDEN = "[hidden]"
 
+NAMESPACE = "Vibecode"
+
 log = structlog.stdlib.get_logger("vibecode.request")
+metric_log = structlog.stdlib.get_logger("vibecode.metric")
 
 
 def note(**facts: str | int) -> None:
     """Add facts (``user=…``, ``order=…``) to every later line of this request's log."""
     bind_contextvars(**facts)
+
+
+def metric(name: str, value: float, unit: str = "Count", **dimensions: str) -> None:
+    """Write one figure to the log, in the format from which CloudWatch makes a metric; the stage is always a dimension.
+
+    ``unit`` is one of CloudWatch's (Count, Seconds, Milliseconds, …). Dimensions take few values: each mixture of them
+    is a metric of its own. The form is that of
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    from django.conf import settings  # settings.py imports this module
+
+    every = {"Stage": settings.STAGE, **dimensions}
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [list(every)],
+        "Metrics": [{"Name": name, "Unit": unit}],
+    }
+    root = {"_aws": {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}, **every, name: value}
+    metric_log.info("metric", **root)
 
 
 def request_id() -> str:
@@ -83,6 +106,12 @@ def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
+def leave_out_instructions(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor for eyes: what is written for CloudWatch alone is left out."""
+    event.pop("_aws", None)
+    return event
+
+
 def logging_config(*, level: str, form: str) -> dict[str, Any]:
     """Django's LOGGING: our lines and those of every library alike, as JSON (``json``) or for eyes (``console``)."""
     shared: list[Any] = [
@@ -97,10 +126,10 @@ def logging_config(*, level: str, form: str) -> dict[str, Any]:
         structlog.processors.format_exc_info,
         hide_secrets,
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer(sort_keys=False)
+    renderers: list[Any] = (
+        [structlog.processors.JSONRenderer(sort_keys=False)]
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=False)
+        else [leave_out_instructions, structlog.dev.ConsoleRenderer(colors=False)]
     )
     structlog.configure(
         processors=[
@@ -118,7 +147,7 @@ def logging_config(*, level: str, form: str) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [*ending, renderer],
+                "processors": [*ending, *renderers],
             }
         },
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "line"}},
@@ -129,6 +158,8 @@ def logging_config(*, level: str, form: str) -> dict[str, Any]:
             "django.security": {"level": "CRITICAL"},
             "django.server": {"handlers": ["stdout"], "level": "WARNING", "propagate": False},
             "django": {"handlers": [], "level": level, "propagate": True},
+            # Figures are wanted however little is logged.
+            "vibecode.metric": {"level": "INFO"},
             "botocore": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},

@@ -1,14 +1,35 @@
-"""The outbox: facts written beside the change that made them. Called by services (publish); the relay sends them on."""
+"""The outbox: facts written beside the change that made them, and what sends them on.
 
+Called by services (publish), the queue `relay` (on_wake_up), schedules (sweep, purge), staff and commands (send_again).
+"""
+
+import json
+import math
+import time
 import uuid
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any, ClassVar
 
-from django.db import connection
+import structlog
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection, models, transaction
+from django.db.models.functions import Now
 
-from vibecode.models import OutboxEvent
+from vibecode import aws, resources
+from vibecode.models import OutboxEvent, OutboxEventQuerySet, ProcessedMessage
+from vibecode.observability import metric
+from vibecode.relay import Passed, relay
+
+WAKE_SECONDS = 0.5  # what a request may wait for SQS, to connect and again to be answered
+QUIET_SECONDS = 5.0  # after a failure no request of this process waits for SQS
+MOST_DELAY = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+PURGED = 1000  # rows a statement
+
+log = structlog.stdlib.get_logger("vibecode.outbox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +37,7 @@ class Event:
     """A fact in the past tense. Subclasses name their source and type and add camelCase-able fields.
 
     ``subject`` is what the fact is about: facts of one subject leave in the order in which they were published.
+    A field that is added to a released fact has a default: those that wait, and those replayed, do not have it.
     """
 
     source: ClassVar[str]
@@ -32,28 +54,34 @@ class Event:
 
     def detail(self) -> dict[str, Any]:
         """The fact as it goes over the wire: camelCase names, decimal strings, UTC times."""
-        wire = {_camel(name): _wire(value) for name, value in asdict(self).items()}
+        wire = {camel(name): _wire(value) for name, value in asdict(self).items()}
         return {"schemaVersion": self.schema_version, **wire}
 
 
-def publish(event: Event) -> None:
-    """Write a fact to the outbox, in the transaction of the change that it tells of.
+def publish(*events: Event) -> None:
+    """Write facts to the outbox, in one statement and in the transaction of the change that they tell of.
 
-    The caller holds the lock of the event's subject, so that the rows' order is the facts' order.
-    Raises RuntimeError outside a transaction: the fact could survive a change that did not happen.
+    The caller holds the lock of each event's subject, so that the rows' order is the facts' order. After the commit the
+    relay is woken, once a transaction. Raises RuntimeError outside a transaction: a fact could survive a change that
+    did not happen.
     """
     if not connection.in_atomic_block:
-        raise RuntimeError(f"{event.detail_type} was published outside a transaction.")
-    OutboxEvent.objects.create(
-        event_id=event.event_id,
-        source=event.source,
-        detail_type=event.detail_type,
-        subject=event.subject,
-        detail=event.detail(),
+        raise RuntimeError(f"{events[0].detail_type} was published outside a transaction.")
+    OutboxEvent.objects.bulk_create(
+        OutboxEvent(
+            event_id=event.event_id,
+            source=event.source,
+            detail_type=event.detail_type,
+            subject=event.subject,
+            detail=event.detail(),
+        )
+        for event in events
     )
+    _wake_after_commit()
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A field's name as it goes over the wire."""
     head, *tail = name.split("_")
     return head + "".join(word.capitalize() for word in tail)
 
@@ -65,7 +93,128 @@ def _wire(value: Any) -> Any:
         case Decimal() | uuid.UUID():
             return str(value)
         case dict():
-            return {_camel(name): _wire(item) for name, item in value.items()}
+            return {camel(name): _wire(item) for name, item in value.items()}
         case list() | tuple():
             return [_wire(item) for item in value]
     return value
+
+
+# --- waking the relay ------------------------------------------------------------------------------------------------
+class _Bell:
+    """What this process remembers of SQS."""
+
+    quiet_until = 0.0  # by the monotonic clock
+
+
+def _wake_after_commit() -> None:
+    if not any(hook[1] is _ring for hook in connection.run_on_commit):
+        transaction.on_commit(_ring, robust=True)
+
+
+def _ring() -> None:
+    """Wake the relay now, and once more when the lease of a relay that died with our facts has run out."""
+    wake_up(0, settings.OUTBOX_LEASE_SECONDS + 2)
+
+
+def wake_up(*delays: float) -> None:
+    """Send the relay a message for each delay, in seconds. Never fails, never waits long: the sweep finds the rest."""
+    if time.monotonic() < _Bell.quiet_until:
+        return
+    try:
+        answer = aws.client("sqs", seconds=WAKE_SECONDS, tries=1).send_message_batch(
+            QueueUrl=settings.RESOURCES.queue_url("relay"),
+            Entries=[
+                {
+                    "Id": str(number),
+                    "MessageBody": json.dumps({"wakeUp": "relay"}),
+                    "DelaySeconds": min(MOST_DELAY, math.ceil(delay)),
+                }
+                for number, delay in enumerate(delays)
+            ],
+        )
+        failure = "; ".join(entry.get("Message", entry["Code"]) for entry in answer.get("Failed", ()))
+    except aws.service_errors() as error:
+        failure = str(error)
+    if failure:
+        _Bell.quiet_until = time.monotonic() + QUIET_SECONDS
+        log.warning("relay not woken", error=failure)
+
+
+# --- what the queue and the schedules call ---------------------------------------------------------------------------
+def on_wake_up(message: dict[str, Any]) -> None:  # noqa: ARG001 -- what a queue's handler is given; all say the same
+    """Something is due: send it."""
+    _follow_up(relay())
+
+
+def sweep() -> None:
+    """Send what no wake-up spoke of; measure how long the oldest fact has waited (seconds), and how many are parked."""
+    _follow_up(relay())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(extract(epoch FROM statement_timestamp() - min(queued_at)), 0)::float8
+            FROM vibecode_outboxevent WHERE sent_at IS NULL AND parked_at IS NULL
+            """
+        )
+        [oldest] = cursor.fetchone()
+    metric("OldestUnsentSeconds", round(max(oldest, 0), 3), "Seconds")
+    metric("EventsParked", OutboxEvent.objects.parked().count())
+
+
+def _follow_up(passed: Passed) -> None:
+    """Wake the relay again where this pass could not end its work: by a message, never by invoking ourselves.
+
+    Lambda ends a chain of messages from a function to itself after about 16; then the sweep begins another.
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
+    """
+    if passed.out_of_time:
+        wake_up(0)
+    elif passed.pauses:
+        wake_up(*{math.ceil(min(passed.pauses)), math.ceil(max(passed.pauses))})
+
+
+def purge() -> None:
+    """Forget facts that left OUTBOX_KEEP_DAYS ago, what consumers remember of them, and old idempotency keys."""
+    keep = timedelta(days=settings.OUTBOX_KEEP_DAYS)
+    facts = _delete_in_batches(OutboxEvent.objects.sent().filter(sent_at__lt=Now() - keep).order_by("sent_at"))
+    # A consumer's memory must outlive every way in which a fact may come again: a replay, its queue, a dead letter.
+    longest = max(queue.keep_days + queue.keep_dead_days for queue in resources.QUEUES)
+    known = OutboxEvent.objects.filter(event_id=models.OuterRef("event_id"))
+    forgotten = ProcessedMessage.objects.filter(
+        ~models.Exists(known), claimed_until__lt=Now() - keep - timedelta(days=longest)
+    )
+    handled = _delete_in_batches(forgotten.order_by("claimed_until"))
+    call_command("purge_idempotency_keys", stdout=(said := StringIO()))
+    log.info("purged", facts=facts, handled=handled, idempotency_keys=said.getvalue().strip())
+
+
+def _delete_in_batches(rows: models.QuerySet[Any]) -> int:
+    """Delete rows a thousand at a time, each only if it still is what it was chosen for."""
+    deleted = 0
+    while chosen := list(rows.values_list("pk", flat=True)[:PURGED]):
+        deleted += rows.order_by().filter(pk__in=chosen).delete()[0]
+    return deleted
+
+
+# --- what staff and commands call ------------------------------------------------------------------------------------
+def send_again(events: OutboxEventQuerySet) -> int:
+    """Put parked and sent facts into the queue anew, as if they had never been tried; returns how many.
+
+    They keep their event ids, so that consumers that have handled one drop it. Those that wait anyway are left alone.
+    """
+    with transaction.atomic():
+        count = events.filter(models.Q(sent_at__isnull=False) | models.Q(parked_at__isnull=False)).update(
+            sent_at=None,
+            parked_at=None,
+            lease=None,
+            attempts=0,
+            refusals=0,
+            last_error="",
+            queued_at=Now(),
+            due_at=Now(),
+        )
+        _wake_after_commit()
+    return count
+
+
+__all__ = ["Event", "Passed", "camel", "on_wake_up", "publish", "purge", "relay", "send_again", "sweep", "wake_up"]

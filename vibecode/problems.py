@@ -1,10 +1,11 @@
 """Every error under /api as application/problem+json (RFC 9457). Called by DRF, and by Django where DRF never was."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -12,12 +13,13 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
-from psycopg import errors as postgres
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from vibecode.database import refusal
 from vibecode.errors import (
     Away,
+    Busy,
     Conflict,
     Denied,
     DomainError,
@@ -44,8 +46,6 @@ STATUS_OF: dict[type[DomainError], int] = {
     Unprocessable: 422,
     Away: 503,
 }
-# PostgreSQL gave up waiting, or chose us to break a deadlock or a time-out: it is there, and busy.
-LOCKED = (postgres.LockNotAvailable, postgres.DeadlockDetected, postgres.SerializationFailure, postgres.QueryCanceled)
 CODE_OF = {
     400: "malformed",
     401: "not-authenticated",
@@ -57,21 +57,6 @@ CODE_OF = {
     429: "rate-limited",
     500: "internal-error",
 }
-
-
-class Busy(Away):
-    """PostgreSQL answers, but somebody else holds what we need."""
-
-    code = "busy"
-    title = "Too many others want the same thing right now"
-    retry_after: ClassVar[int] = 1
-
-
-class DatabaseAway(Away):
-    """PostgreSQL does not answer, or is too busy to."""
-
-    code = "database-away"
-    title = "The database does not answer right now"
 
 
 def problem_response(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -113,12 +98,10 @@ def _response_to(error: Exception, path: str) -> Response | None:
 
 def _in_our_words(error: Exception) -> Exception:
     """Django's errors as ours or DRF's; all others as they are."""
-    if isinstance(error, OperationalError) and isinstance(error.__cause__, LOCKED):
-        log.warning("busy", error=str(error).strip())
-        return Busy("Others are changing the same thing. Nothing was written; try again shortly.")
-    if isinstance(error, OperationalError | InterfaceError):
-        log.error("database away", error=str(error).strip())
-        return DatabaseAway("The database does not answer. Nothing was written; try again shortly.")
+    if refused := refusal(error):
+        level = logging.WARNING if isinstance(refused, Busy) else logging.ERROR
+        log.log(level, refused.code.replace("-", " "), error=str(error).strip())
+        return refused
     if isinstance(error, RequestDataTooBig):
         return TooLarge(f"The body may have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes at most.")
     if isinstance(error, Http404):

@@ -9,6 +9,7 @@ from django.utils.csp import CSP
 
 from vibecode.environment import Environment
 from vibecode.observability import logging_config
+from vibecode.resources import LOCAL_ACCOUNT, Resources
 from vibecode.unfold import UNFOLD  # noqa: F401 -- read by unfold: how the admin looks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -98,6 +99,8 @@ CACHES = {"default": env.cache("CACHE_URL")}
 # --- AWS ---------------------------------------------------------------------------------------------------------
 AWS_REGION = env.text("AWS_REGION", "us-east-1" if LOCAL else None)
 AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", "http://127.0.0.1:5000") if LOCAL else None
+AWS_ACCOUNT_ID = env.pattern("AWS_ACCOUNT_ID", r"\d{12}", "the 12 digits of an account", LOCAL_ACCOUNT)
+RESOURCES = Resources(stage=STAGE, region=AWS_REGION, account=AWS_ACCOUNT_ID, endpoint=AWS_ENDPOINT_URL)
 COGNITO_USER_POOL_ID = env.text_of_stage("COGNITO_USER_POOL_ID", "us-east-1_local")
 COGNITO_CLIENT_ID = env.text_of_stage("COGNITO_CLIENT_ID", "local")
 COGNITO_ISSUER = env.url("COGNITO_ISSUER", f"https://cognito-idp.{AWS_REGION}.amazonaws.com/{COGNITO_USER_POOL_ID}")
@@ -108,6 +111,55 @@ COGNITO_JWKS_URL = env.url(
     else f"{COGNITO_ISSUER}/.well-known/jwks.json",
 )
 COGNITO_DOMAIN = env.optional_origin("COGNITO_DOMAIN")
+
+# --- facts -------------------------------------------------------------------------------------------------------
+OUTBOX_LEASE_SECONDS = env.integer("OUTBOX_LEASE_SECONDS", 10 if LOCAL else 60, least=1, most=900)
+OUTBOX_TRIES = env.integer("OUTBOX_TRIES", 10, least=1, most=15)  # then a fact is parked for staff to look at
+OUTBOX_KEEP_DAYS = env.integer("OUTBOX_KEEP_DAYS", 14, least=1)
+# How long a consumer may work on a fact before another delivery of it may begin anew: longer than the function lives.
+INBOX_LEASE_SECONDS = env.integer("INBOX_LEASE_SECONDS", 15 if LOCAL else 150, least=1)
+
+# --- the workflow ------------------------------------------------------------------------------------------------
+# An order that has not moved for so long is looked after by the sweep.
+ORDER_STUCK_SECONDS = env.integer("ORDER_STUCK_SECONDS", 20 if LOCAL else 900, least=5)
+ORDER_MOST_RUNS = env.integer("ORDER_MOST_RUNS", 12, least=1)  # executions begun for one order before it is cancelled
+
+# --- payments ----------------------------------------------------------------------------------------------------
+PAYMENT_PROVIDER = env.choice(
+    "PAYMENT_PROVIDER", ("demo", "stripe") if LOCAL else ("stripe",), "demo" if LOCAL else "stripe"
+)
+PAYMENT_TIMEOUT_SECONDS = 8  # a provider call < task time-out 25 < function time-out < execution
+DEMO_PAYMENTS_URL = env.url("DEMO_PAYMENTS_URL", "http://127.0.0.1:5001") if LOCAL else ""
+STRIPE_API_KEY = env.text("STRIPE_API_KEY", "" if PAYMENT_PROVIDER == "demo" else None)
+STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET", "" if PAYMENT_PROVIDER == "demo" else None)
+STRIPE_API_URL = env.optional_url("STRIPE_API_URL")  # unset: Stripe itself
+PAYMENT_ACTION_SECONDS = env.integer("PAYMENT_ACTION_SECONDS", 15 * 60, least=60)  # what a customer has for their bank
+
+# --- mail --------------------------------------------------------------------------------------------------------
+_mailbox = (r"[^<>@,;:\"\r\n]+ <[^<>@,;:\"\s]+@[A-Za-z0-9.-]+>", "like Shop <orders@shop.example>")
+DEFAULT_FROM_EMAIL = env.pattern("MAIL_FROM", *_mailbox, "Vibecode <orders@vibecode.example>")
+# Where answers go; unset: to MAIL_FROM.
+MAIL_REPLY_TO = env.pattern("MAIL_REPLY_TO", *_mailbox, "") if env.text("MAIL_REPLY_TO", "") else DEFAULT_FROM_EMAIL
+MAILERS = {
+    "default": {
+        "BACKEND": "anymail.backends.amazon_ses.EmailBackend",
+        "OPTIONS": {
+            "configuration_set_name": RESOURCES.mail_configuration,
+            "client_params": {
+                "region_name": AWS_REGION,
+                "endpoint_url": AWS_ENDPOINT_URL,
+                # One attempt: SES knows no idempotency key, so a repeat of what timed out could be a second mail.
+                "config": {"connect_timeout": 2, "read_timeout": 10, "retries": {"total_max_attempts": 1}},
+            },
+        },
+    }
+}
+# A mail whose sending was cut off is sent again when SES has not said within so long that it took it.
+MAIL_OUTCOME_SECONDS = env.integer("MAIL_OUTCOME_SECONDS", 30 if LOCAL else 300, least=1)
+
+# --- the websocket -----------------------------------------------------------------------------------------------
+WEBSOCKET_URL = env.optional_socket("WEBSOCKET_URL")  # what customers connect to; unset: there is none
+WEBSOCKET_API_URL = env.optional_url("WEBSOCKET_API_URL")  # what the app pushes through: API Gateway's @connections
 
 # --- files -------------------------------------------------------------------------------------------------------
 MEDIA_BUCKET = env.text_of_stage("MEDIA_BUCKET", "vibecode-local-media")

@@ -11,11 +11,15 @@ from django.urls import reverse_lazy
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One list of the admin: what it is called, its icon (Material Symbols, served by ourselves), its model's label."""
+    """One page of the admin: what it is called, its icon (Material Symbols, served by ourselves), its model's label.
+
+    It is the model's list, or the ``view`` by that name; who may see the model sees it.
+    """
 
     title: str
     icon: str
     model: str
+    view: str = ""
 
 
 # The sidebar and the index, in the order of a working day. A new model of the admin gets its line here.
@@ -34,6 +38,7 @@ SECTIONS: dict[str, tuple[Page, ...]] = {
     ),
     "Machinery": (
         Page("Outbox", "outbox", "vibecode.outboxevent"),
+        Page("Dead letters", "mark_email_unread", "vibecode.outboxevent", view="vibecode_dead_letters"),
         Page("Idempotency keys", "key", "vibecode.idempotencykey"),
         Page("Log of the admin", "manage_history", "admin.logentry"),
     ),
@@ -52,6 +57,16 @@ def may_see(model: str) -> Callable[[HttpRequest], bool]:
     return answer
 
 
+def is_open(names: str) -> Callable[[HttpRequest], bool]:
+    """Whether somebody is at one of the pages whose names begin so: by name, for some addresses stand inside others."""
+
+    def answer(request: HttpRequest) -> bool:
+        match = request.resolver_match
+        return match is not None and (match.url_name or "").startswith(names)
+
+    return answer
+
+
 def environment(_: HttpRequest) -> list[str]:
     """The stage, at the top of every page, in the colour of how careful to be."""
     from django.conf import settings
@@ -66,10 +81,12 @@ def logo(_: HttpRequest) -> str:
 
 
 def _entry(page: Page) -> dict[str, Any]:
+    model = page.model.replace(".", "_")
     return {
         "title": page.title,
         "icon": page.icon,
-        "link": reverse_lazy(f"admin:{page.model.replace('.', '_')}_changelist"),
+        "link": reverse_lazy(f"admin:{page.view or f'{model}_changelist'}"),
+        "active": is_open(page.view or f"{model}_"),
         "permission": may_see(page.model),
     }
 

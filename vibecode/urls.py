@@ -5,10 +5,10 @@ from django.urls import URLPattern, URLResolver, include, path, register_convert
 from django.urls.converters import StringConverter
 from django.views.generic import RedirectView
 
-from accounts.views import AddressViewSet, MeView
+from accounts.views import AddressViewSet, MeView, WebsocketTicketView
 from catalog.views import CategoryTreeView, ProductViewSet
 from orders.models import NUMBER_PATTERN
-from orders.views import OrderViewSet
+from orders.views import OrderViewSet, StripeWebhookView
 from vibecode.api import ConfigView, healthz, readyz
 from vibecode.openapi import Docs, Problems, Schema
 
@@ -49,12 +49,15 @@ api: list[URLPattern | URLResolver] = [
     path("orders/<order:number>", orders.as_view({"get": "retrieve"})),
     path("orders/<order:number>/timeline", orders.as_view({"get": "timeline"})),
     path("orders/<order:number>/cancel", orders.as_view({"post": "cancel"})),
+    path("orders/<order:number>/refunds", orders.as_view({"post": "refunds"})),
+    path("payments/stripe/webhook", StripeWebhookView.as_view()),
     path("me", MeView.as_view()),
     path("me/addresses", addresses.as_view({"get": "list", "post": "create"})),
     path(
         "me/addresses/<id:pk>",
         addresses.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
+    path("me/websocket-tickets", WebsocketTicketView.as_view()),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -17,7 +17,15 @@ from vibecode.unfold import SECTIONS
 LISTS = [page.model for pages in SECTIONS.values() for page in pages]
 ADDED_BY_HAND = {"catalog.product", "catalog.category"}
 READ_ONLY = sorted(set(LISTS) - ADDED_BY_HAND - {"catalog.stock"})
-INLINE = {"catalog.productimage", "orders.orderline", "orders.timelineentry"}
+INLINE = {
+    "vibecode.processedmessage",
+    "catalog.productimage",
+    "orders.orderline",
+    "orders.timelineentry",
+    "orders.payment",
+    "orders.refund",
+    "orders.letter",
+}
 
 
 def named(model: str, page: str) -> str:
@@ -193,7 +201,7 @@ FILTERS = {
     "catalog.stockmovement": {"kind__exact": "receive", "cause__exact": "request", "created_at_to": "31/12/2999"},
     "accounts.user": {"is_active__exact": "1", "is_staff__exact": "0", "created_at_from": "01/01/2020"},
     "accounts.address": {"country__icontains": "gb"},
-    "vibecode.outboxevent": {"sent": "no", "detail_type__icontains": "created"},
+    "vibecode.outboxevent": {"state": "waiting", "detail_type__icontains": "created"},
     "vibecode.idempotencykey": {"method__icontains": "post"},
     "admin.logentry": {"deed": "2", "action_time_from": "01/01/2020"},
 }  # fmt: skip

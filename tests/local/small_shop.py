@@ -43,8 +43,12 @@ def main() -> int:
     """Run it in the folder given: small_shop.py FOLDER [FAILING TASK]."""
     folder = LocalFolder(Path(sys.argv[1]))
     rows: list[Process | Task] = [] if os.environ.get("DATABASE_URL") else [postgres(folder.postgres)]
-    rows.append(local_aws(folder.aws))
-    rows += [Task("migrate", "Bringing up to date", [sys.executable, "-c", command]) for command in sys.argv[2:]]
+    recover = Task("recover", "Looking for what was lost", [sys.executable, "-c", "print('recovered')"])
+    rows.append(replace(local_aws(folder.aws), on_return=recover))
+    rows += [
+        Task("migrate", "Bringing up to date", [sys.executable, "-c", command], needs=("postgres",))
+        for command in sys.argv[2:]
+    ]
     try:
         rows.append(replace(web(os.environ), command=gunicorn))
     except CannotStart as error:

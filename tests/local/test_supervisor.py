@@ -71,6 +71,18 @@ def test_a_killed_process_comes_back_on_its_port(shop: RunningShop, name: str) -
     wait_until(lambda: answers(shop.port, "/"))
 
 
+def test_what_the_local_aws_forgot_is_looked_for_at_the_start_and_whenever_it_is_back(shop: RunningShop) -> None:
+    def recovered() -> int:
+        log = shop.folder.logs / "recover.log"
+        return log.read_text().count("recovered") if log.exists() else 0
+
+    before = wait_until(recovered)
+    shop.kill("aws")
+
+    wait_until(lambda: recovered() > before)
+    assert set(shop.processes()) == {"postgres", "aws", "web"}  # an errand is none of them
+
+
 def test_a_worker_stuck_in_a_request_does_not_hold_the_port_of_its_killed_server(shop: RunningShop) -> None:
     workers = descendants(shop.processes()["web"]["pid"])
     with socket.create_connection(("127.0.0.1", shop.port)) as stuck:

@@ -93,6 +93,7 @@ def test_an_order_created_says_what_the_contract_says(shopper: Caller, product: 
         "orderId": answer["orderId"],
         "orderVersion": 1,
         "userId": shopper.sub,
+        "status": "pending",
         "total": "5.00",
         "currency": "GBP",
         "items": [{"sku": "LAMP", "quantity": 2, "unitPrice": "2.50"}],

@@ -95,6 +95,10 @@ NONSENSE = [
     ("SHOP_TIME_ZONE", "../London"),
     ("SHOP_CURRENCY", "pounds"),
     ("RATE_ANONYMOUS", "many"),
+    ("MAIL_FROM", ""),
+    ("MAIL_FROM", "orders@shop.example"),
+    ("MAIL_FROM", "Shop <orders@shop.example>\nBcc: eve@shop.example"),
+    ("MAIL_REPLY_TO", "help"),
     ("LOG_LEVEL", "loud"),
 ]
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "shop"}
@@ -113,6 +117,7 @@ SENSE = [
     {"COGNITO_DOMAIN": "https://sign-in.shop.example"},
     {"COGNITO_ISSUER": "https://cognito.example/pool", "COGNITO_JWKS_URL": "https://cognito.example/pool/keys"},
     {"MEDIA_URL": ""},
+    {"MAIL_REPLY_TO": "Vibecode help <help@shop.example>"},
     {"SHOP_TIME_ZONE": "Asia/Kolkata", "SHOP_CURRENCY": "INR"},
     {"STAGE": "staging", **ON_LAMBDA},
 ]

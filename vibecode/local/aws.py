@@ -1,22 +1,37 @@
-"""The local AWS: moto on 127.0.0.1 with our Cognito pool and media bucket, whose contents last. Run by the supervisor.
+"""The local AWS: moto on 127.0.0.1 with all that the shop has on AWS; people, pictures and mails last.
 
+Run by the supervisor. LAMBDA_RUNTIME_URL in its environment says where functions run; nothing is invoked while nobody
+listens there. For developers and tests: GET /_local/mail and /_local/events?last=1000 say what was sent.
 `python -m vibecode.local.aws --port PORT --state FOLDER`; when the port accepts connections everything is there.
 `environment(endpoint)` tells the application where it is; importing it costs nothing.
 """
 
 import argparse
+import json
+import logging
 import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
+import threading
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from vibecode.local.names import CLIENT_ID, MEDIA_BUCKET, POOL_ID, REGION
 from vibecode.local.ports import HOST
+from vibecode.resources import LOCAL_ACCOUNT, SCHEDULES, Resources
 
 JWKS_PATH = f"/{POOL_ID}/.well-known/jwks.json"
+
+MAIL_PATH = "/_local/mail"
+EVENTS_PATH = "/_local/events"
+MAIL_FROM = "orders@vibecode.example"  # who the shop's mails come from, as in settings.py
+
+if TYPE_CHECKING:
+    from vibecode.local.functions import Runtime
 
 type WSGI = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -54,11 +69,61 @@ def lasting(application: WSGI, flushes: list[Callable[[], None]]) -> WSGI:
     return call
 
 
+def with_pages(application: WSGI, pages: Mapping[str, Callable[[dict[str, list[str]]], object]]) -> WSGI:
+    """Wrap moto so that a few paths answer JSON of ours, from the query string."""
+
+    def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        page = pages.get(environ.get("PATH_INFO", ""))
+        if page is None:
+            return application(environ, start_response)
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(page(parse_qs(environ.get("QUERY_STRING", "")))).encode()]
+
+    return call
+
+
+class Workflow:
+    """Step Functions and Lambda, which take longer to load than all else: loaded when a call or the runtime comes.
+
+    A workflow that cannot be loaded ends this process.
+    """
+
+    def __init__(self, load: Callable[[], None], runtime: "Runtime") -> None:
+        self._load = load
+        self._runtime = runtime
+        self._asked, self._loaded = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name="workflow", daemon=True).start()
+
+    def awaited_by(self, application: WSGI) -> WSGI:
+        """Wrap moto so that calls of either wait until both are there."""
+
+        def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            target, path = environ.get("HTTP_X_AMZ_TARGET", ""), environ.get("PATH_INFO", "")
+            if target.startswith("AWSStepFunctions") or path.startswith("/2015-03-31/"):
+                self._asked.set()
+                self._loaded.wait()
+            return application(environ, start_response)
+
+        return call
+
+    def _run(self) -> None:
+        while not self._asked.wait(0.5) and not self._runtime.listens():
+            pass
+        try:
+            self._load()
+        except Exception:  # noqa: BLE001 -- whatever it is: without the workflow no order moves
+            traceback.print_exc()
+            os._exit(1)
+        self._loaded.set()
+
+
 def serve(port: int, state: Path) -> None:
     """Put back what lasts, make what is missing, then listen until SIGTERM."""
     os.environ["MOTO_PORT"] = str(port)  # where moto's own services call each other
     os.environ["AWS_DEFAULT_REGION"] = REGION
     # heavy, and only this process needs them
+    from moto.core.config import default_user_config
+    from moto.events.models import events_backends
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
@@ -67,8 +132,14 @@ def serve(port: int, state: Path) -> None:
     from werkzeug.serving import make_server
 
     from vibecode.local.aws_memory import Memory
+    from vibecode.local.bus import correct_events
     from vibecode.local.cognito import Cognito
+    from vibecode.local.functions import Runtime
+    from vibecode.local.mailbox import Mailbox
     from vibecode.local.media import Media
+    from vibecode.local.provision import provision
+    from vibecode.local.queues import correct_sqs
+    from vibecode.local.tables import correct_dynamodb, put_back
 
     class QuietHandler(MotoRequestHandler):
         """Log no request: the application logs its own."""
@@ -76,16 +147,59 @@ def serve(port: int, state: Path) -> None:
         def log_request(self, *_: object) -> None:
             """Say nothing."""
 
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    resources = Resources(stage="local", region=REGION, account=LOCAL_ACCOUNT, endpoint=f"http://{HOST}:{port}")
     memory = Memory(state)
     cognito, media = Cognito(memory), Media(memory)
     cognito.provision()
+    correct_sqs()
+    correct_events(memory)
+    correct_dynamodb(memory)
+    provision(resources, mail_from=os.environ.get("MAIL_FROM") or MAIL_FROM)
+    put_back(memory)
+    mailbox = Mailbox(memory, events_backends[LOCAL_ACCOUNT][REGION], resources)
+    mailbox.tell_again()
+
+    runtime = Runtime(os.environ.get("LAMBDA_RUNTIME_URL", ""))
     application = lasting(DomainDispatcherApplication(create_backend_app), [cognito.flush, media.flush])
+    application = with_pages(
+        Workflow(lambda: load_workflow(resources, runtime), runtime).awaited_by(application),
+        {
+            MAIL_PATH: lambda _: memory.mails(),
+            EVENTS_PATH: lambda query: memory.facts(int(query.get("last", ["1000"])[0])),
+        },
+    )
     server = make_server(HOST, port, application, threaded=True, request_handler=QuietHandler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # of the threading mix-in
+    feed_functions(resources, runtime)
     try:
         server.serve_forever()
     finally:
         memory.close()
+
+
+def load_workflow(resources: Resources, runtime: "Runtime") -> None:
+    """Everything of Step Functions and Lambda."""
+    from vibecode.local.functions import correct_lambda, correct_tasks
+    from vibecode.local.provision import provision_workflow
+
+    correct_lambda(runtime)
+    correct_tasks(runtime)
+    provision_workflow(resources)
+
+
+def feed_functions(resources: Resources, runtime: "Runtime") -> None:
+    """Begin to call the worker function from its queues and by the clock."""
+    from moto.sqs.models import sqs_backends
+
+    from vibecode.local.clock import start_clock
+    from vibecode.local.queues import Mapping as EventSourceMapping
+
+    sqs = sqs_backends[LOCAL_ACCOUNT][REGION]
+    for queue in resources.queues.values():
+        EventSourceMapping(queue, sqs, resources.queue_name(queue.key), resources.worker_arn, runtime).start()
+    for schedule in SCHEDULES:
+        start_clock(schedule, resources, runtime)
 
 
 def main() -> None:
@@ -94,6 +208,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         serve(arguments.port, arguments.state)

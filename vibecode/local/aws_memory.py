@@ -1,6 +1,7 @@
-"""What the local AWS must still know after a restart: users, tokens, media objects, in one SQLite file. Used by aws.py.
+"""What the local AWS still knows after a restart: users, tokens, media, tables, mails, facts. Used by aws.py.
 
-Each change is one small transaction, so a SIGKILL at any moment leaves the state before it or after it.
+All in one SQLite file. Each change is one small transaction, so a SIGKILL at any moment leaves the state before it or
+after it.
 """
 
 import json
@@ -22,7 +23,12 @@ CREATE TABLE IF NOT EXISTS tokens (
 CREATE TABLE IF NOT EXISTS objects (
     bucket TEXT NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (bucket, key)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS mails (message_id TEXT PRIMARY KEY, at REAL NOT NULL, record TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS tables (name TEXT PRIMARY KEY, items TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS facts (number INTEGER PRIMARY KEY, record TEXT NOT NULL) STRICT;
 """
+MAILS_KEPT = 10_000
+FACTS_KEPT = 100_000
 
 
 class Memory:
@@ -37,6 +43,9 @@ class Memory:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(TABLES)
+        forget = "DELETE FROM {0} WHERE rowid <= (SELECT max(rowid) FROM {0}) - ?"
+        self._write(forget.format("mails"), MAILS_KEPT)
+        self._write(forget.format("facts"), FACTS_KEPT)
 
     def save_user(self, sub: str, record: dict[str, Any]) -> None:
         """Write one user as it is now."""
@@ -83,6 +92,37 @@ class Memory:
         for bucket, key, record, body in self._read("SELECT bucket, key, record, body FROM objects ORDER BY rowid"):
             yield bucket, key, json.loads(record), body
 
+    def save_mail(self, message_id: str, at: float, record: dict[str, Any]) -> None:
+        """Write one mail that was accepted at a time."""
+        self._write("INSERT INTO mails VALUES (?, ?, ?)", message_id, at, json.dumps(record))
+
+    def mails(self, *, since: float = 0) -> list[dict[str, Any]]:
+        """The mails accepted since a time, the newest last."""
+        rows = self._read("SELECT record FROM mails WHERE at >= ? ORDER BY rowid", since)
+        return [json.loads(record) for (record,) in rows]
+
+    def save_facts(self, records: list[dict[str, Any]]) -> None:
+        """Write the facts of one PutEvents."""
+        with self._lock:
+            rows = [(json.dumps(record),) for record in records]
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO facts (record) VALUES (?)", rows)
+            self._database.execute("COMMIT")
+
+    def facts(self, last: int) -> list[dict[str, Any]]:
+        """So many facts at most, the newest last."""
+        rows = self._read("SELECT record FROM facts ORDER BY number DESC LIMIT ?", last)
+        return [json.loads(record) for (record,) in rows][::-1]
+
+    def save_table(self, name: str, items: list[dict[str, Any]]) -> None:
+        """Write all items of a DynamoDB table, in its own typed JSON."""
+        self._write("INSERT OR REPLACE INTO tables VALUES (?, ?)", name, json.dumps(items))
+
+    def tables(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Every table with its items."""
+        for name, items in self._read("SELECT name, items FROM tables"):
+            yield name, json.loads(items)
+
     def close(self) -> None:
         """Fold the write-ahead log into the file."""
         with self._lock:
@@ -92,6 +132,6 @@ class Memory:
         with self._lock:
             self._database.execute(statement, values)
 
-    def _read(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """Read row by row; only at the start, before any other thread writes."""
-        yield from self._database.execute(statement, values)
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,14 +9,21 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from urllib.parse import urlsplit
 
 from vibecode.local import aws, ports
-from vibecode.local import child as children
 from vibecode.local.folder import REPOSITORY, CannotStart, LocalFolder, read_json
-from vibecode.local.guard import Guard
+from vibecode.local.parts import Parts
 from vibecode.local.postgres import Postgres
-from vibecode.local.shop import starting_environment
+from vibecode.local.shop import local_aws, starting_environment
 
 SERVERS = {"runserver"}
-NEEDS_AWS = {*SERVERS, "token", "shell"}
+NEEDS_AWS = {
+    *SERVERS,
+    "token",
+    "shell",
+    "relay",
+    "replay_events",
+    "sweep_orders",
+    "recover",
+}
 NEEDS_NOTHING = {
     "",
     "help",
@@ -29,6 +35,8 @@ NEEDS_NOTHING = {
     "collectstatic",
     "findstatic",
     "spectacular",
+    "draw_workflow",
+    "write_event_schemas",
 }
 HELP = {"-h", "--help", "--version"}
 PATIENCE = 30.0  # seconds for a cloud that is starting or restarting a part
@@ -74,21 +82,9 @@ def running_environment(folder: LocalFolder) -> dict[str, str]:
 
 def start_aws(stack: contextlib.ExitStack, folder: LocalFolder, environment: MutableMapping[str, str]) -> None:
     """Start the local AWS until the stack closes, and say where it is in `environment`. Raises CannotStart."""
-    port = ports.free_port(read_json(folder.ports).get("aws"))
-    folder.logs.mkdir(parents=True, exist_ok=True)
-    log = stack.enter_context((folder.logs / "aws.log").open("ab"))
-    guard = Guard()
-    stack.callback(guard.close)  # ends the process on its list
-    process = children.start(aws.command(port, folder.aws), output=log, folder=REPOSITORY)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    guard.watch(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    while not ports.answers(port, aws.JWKS_PATH):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise CannotStart(f"the local AWS does not start: see {folder.logs / 'aws.log'}")
-        time.sleep(0.05)
-    environment.update(aws.environment(f"http://{ports.HOST}:{port}"))
+    parts = stack.enter_context(Parts([local_aws(folder.aws)], folder, environment))
+    parts.start("aws")
+    environment.update(parts.environment)
 
 
 def _start_missing(stack: contextlib.ExitStack, folder: LocalFolder, command: str) -> None:

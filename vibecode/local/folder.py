@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vibecode.local.ports import free_port
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -24,6 +26,7 @@ class LocalFolder:
         self.path = path
         self.postgres = path / "postgres"
         self.aws = path / "aws"
+        self.payments = path / "payments"
         self.logs = path / "logs"
         self.processes = path / "processes.json"
         self.environment = path / "environment.json"
@@ -33,6 +36,7 @@ class LocalFolder:
         """Create the folder, or say why that cannot be."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
+            self.payments.mkdir(exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.path) as probe:
                 probe.write(b"\0" * 65536)
         except OSError as error:
@@ -48,6 +52,15 @@ class LocalFolder:
         key = secrets.token_urlsafe(48)
         write_atomically(path, key + "\n")
         return key
+
+    def kept_port(self, name: str) -> int:
+        """A free port for a listener of this name, the same as last time if it can be."""
+        kept = read_json(self.ports)
+        port = free_port(kept.get(name))
+        if kept.get(name) != port:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.ports, kept | {name: port})
+        return port
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich import box
@@ -12,14 +12,22 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from vibecode.local.aws import EVENTS_PATH, MAIL_PATH
 from vibecode.local.folder import REPOSITORY, LocalFolder
 from vibecode.local.names import DEMO_PASSWORD, DEMO_USERS
 
 WIDEST = 96
 
 
-def panel(folder: LocalFolder, environment: Mapping[str, str], *, width: int = 80, colourful: bool = True) -> str:
-    """Draw it as text: where things are, who may sign in, what to try first."""
+def panel(
+    folder: LocalFolder,
+    environment: Mapping[str, str],
+    processes: Mapping[str, Mapping[str, int | None]],
+    *,
+    width: int = 80,
+    colourful: bool = True,
+) -> str:
+    """Draw it as text: where things are, what runs, who may sign in, what to try first."""
     console = Console(
         file=io.StringIO(),
         width=max(60, min(width, WIDEST)),
@@ -40,7 +48,10 @@ def panel(folder: LocalFolder, environment: Mapping[str, str], *, width: int = 8
             ("Health", f"{origin}/healthz"),
             ("Database", environment.get("DATABASE_URL", "-")),
             ("Local AWS", environment.get("AWS_ENDPOINT_URL", "-")),
+            *_pages(environment),
         ),
+        _heading("Runs", "each is started again when it dies"),
+        _pairs(*((name, _where(entry)) for name, entry in processes.items())),
         _heading("Sign in", f"password {DEMO_PASSWORD}"),
         _pairs(*((email, groups[0] if groups else "customer") for email, groups in DEMO_USERS.items())),
         _heading("Try"),
@@ -74,6 +85,22 @@ def python() -> str:
     """How to call the project's Python from the repository's folder."""
     path = Path(sys.executable)
     return str(path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path)
+
+
+def _pages(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What of the machinery can be looked at."""
+    if endpoint := environment.get("AWS_ENDPOINT_URL"):
+        yield "Mailbox", endpoint + MAIL_PATH
+        yield "Facts", endpoint + EVENTS_PATH
+    if provider := environment.get("DEMO_PAYMENTS_URL"):
+        yield "Payments", f"{provider}/"
+    if gateway := environment.get("WEBSOCKET_URL"):
+        yield "Websocket", gateway
+
+
+def _where(process: Mapping[str, int | None]) -> str:
+    port = process["port"]
+    return f"pid {process['pid']}" + (f", port {port}" if port else "")
 
 
 def _heading(text: str, beside: str = "") -> RenderableType:

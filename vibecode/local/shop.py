@@ -1,4 +1,4 @@
-"""What `make run` runs, in order: the table that the supervisor works through. To add a process, add a row."""
+"""What `make run` runs: the table that the supervisor works through. To add a process, add a row."""
 
 import os
 import sys
@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
+from urllib.parse import urlsplit
 
-from vibecode.local import aws, ports
+from vibecode.local import aws, lambda_runtime, ports
 from vibecode.local.folder import CannotStart, LocalFolder
 from vibecode.local.postgres import Postgres
+
+# Not through manage.py, which would join another local cloud that runs in this checkout.
+DJANGO = (sys.executable, "-m", "django")
+SETTINGS = "--settings=vibecode.settings"
 
 
 def _gives_nothing(_: int) -> dict[str, str]:
@@ -24,34 +29,44 @@ class Process:
     doing: str  # the step shown while it starts
     command: Callable[[int], Sequence[str]]  # from its port
     is_ready: Callable[[int, int], bool]  # from its pid and port
+    needs: Sequence[str] = ()  # rows that must be ready before it starts; those that need nothing start together
     port: int | None = None  # None: a free one, the same as last time if it can be
-    gives: Callable[[int], Mapping[str, str]] = _gives_nothing  # environment of all that start after it
+    listens: bool = True
+    gives: Callable[[int], Mapping[str, str]] = _gives_nothing  # environment of all processes, known from its port
+    # Runs at the start and whenever the process came back: what it held in memory is made anew.
+    on_return: "Task | None" = None
     stop_signal: Signals = SIGTERM
     ready_within: float = 60.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """A command that runs once, to its end, before what follows starts."""
+    """A command that runs once, to its end."""
 
     name: str
     doing: str
     command: Sequence[str]
+    needs: Sequence[str] = ()
 
 
 type Shop = Sequence[Process | Task]
 
 
 def shop(folder: LocalFolder, environment: Mapping[str, str]) -> list[Process | Task]:
-    """Everything that runs: engines unless the environment names real ones, set-up, then the web server."""
+    """Everything that runs: engines unless the environment names real ones, set-up, then what serves and works."""
     rows: list[Process | Task] = []
     if not environment.get("DATABASE_URL"):
         rows.append(postgres(folder.postgres))
     if not environment.get("AWS_ENDPOINT_URL"):
         rows.append(local_aws(folder.aws))
+    if not environment.get("DEMO_PAYMENTS_URL"):
+        rows.append(payments(folder.payments))
+    if not environment.get("WEBSOCKET_URL"):
+        rows.append(websocket(folder))
     prepare = [sys.executable, "-m", "vibecode.local.prepare"]
-    rows.append(Task("shop", "Bringing the database up to date, looking after the demo shop", prepare))
-    rows.append(web(environment))
+    doing = "Bringing the database up to date, looking after the demo shop"
+    rows.append(Task("shop", doing, prepare, needs=("postgres", "aws")))
+    rows += [lambda_functions(environment), relay(), web(environment)]
     return rows
 
 
@@ -74,13 +89,69 @@ def postgres_command(folder: Path, port: int) -> list[str]:
 
 
 def local_aws(folder: Path) -> Process:
-    """The local AWS on moto."""
+    """The local AWS on moto. Its queues and executions are in memory: what they held is looked for when it is back."""
+    recover = [*DJANGO, "recover", SETTINGS]
     return Process(
         name="aws",
-        doing="Starting the local AWS: sign-in and media",
+        doing="Starting the local AWS",
         command=lambda port: aws.command(port, folder),
         is_ready=lambda _, port: ports.answers(port, aws.JWKS_PATH),
         gives=lambda port: aws.environment(f"http://{ports.HOST}:{port}"),
+        on_return=Task("recover", "Looking for facts and orders that were on their way", recover),
+    )
+
+
+def payments(folder: Path) -> Process:
+    """The demo payment provider with its books."""
+    server = [sys.executable, "-m", "vibecode.local.payments", "--books", str(folder / "books.sqlite3"), "--lag", "3"]
+    return Process(
+        name="payments",
+        doing="Starting the demo payment provider",
+        command=lambda port: [*server, "--port", str(port)],
+        is_ready=lambda _, port: ports.answers(port, "/healthz"),
+        gives=lambda port: {"DEMO_PAYMENTS_URL": f"http://{ports.HOST}:{port}"},
+    )
+
+
+def websocket(folder: LocalFolder) -> Process:
+    """API Gateway's websocket side: one port for customers, another for what the app pushes."""
+    api_port = folder.kept_port("websocket-api")
+    server = [sys.executable, "-m", "vibecode.local.websocket_gateway", "--api-port", str(api_port)]
+    return Process(
+        name="websocket",
+        doing="Starting the websocket gateway",
+        command=lambda port: [*server, "--port", str(port)],
+        is_ready=lambda *_: ports.answers(api_port, "/healthz"),
+        gives=lambda port: {
+            "WEBSOCKET_URL": f"ws://{ports.HOST}:{port}",
+            "WEBSOCKET_API_URL": f"http://{ports.HOST}:{api_port}",
+        },
+    )
+
+
+def lambda_functions(environment: Mapping[str, str]) -> Process:
+    """The worker function: queues, schedules, workflow and websocket; where a running local AWS looks for it."""
+    sandboxes = whole_number(environment, "LAMBDA_CONCURRENCY", lambda_runtime.SANDBOXES, 128)
+    return Process(
+        name="lambda",
+        doing=f"Starting the worker function ({sandboxes} sandboxes)",
+        command=lambda port: lambda_runtime.command(port, sandboxes),
+        is_ready=lambda _, port: ports.answers(port, "/healthz"),
+        needs=("shop",),
+        port=urlsplit(environment.get("LAMBDA_RUNTIME_URL", "")).port,
+        gives=lambda port: {"LAMBDA_RUNTIME_URL": f"http://{ports.HOST}:{port}"},
+    )
+
+
+def relay() -> Process:
+    """What carries facts from the outbox to the bus."""
+    return Process(
+        name="relay",
+        doing="Starting the relay",
+        command=lambda _: [*DJANGO, "relay", SETTINGS],
+        is_ready=lambda *_: True,
+        needs=("shop",),
+        listens=False,
     )
 
 
@@ -105,6 +176,7 @@ def web(environment: Mapping[str, str]) -> Process:
         doing=f"Starting the web server ({workers} workers × {threads} threads)",
         command=lambda port: [*server, "--bind", f"{ports.HOST}:{port}"],
         is_ready=lambda _, port: ports.answers(port, "/readyz"),
+        needs=("postgres", "aws"),  # it loads while the task brings the database up to date, which /readyz asks for
         port=whole_number(environment, "PORT", 8000, 65535),
     )
 
@@ -147,4 +219,8 @@ CARRIED = (
     "NO_PROXY",
     "no_proxy",
     *aws.environment(""),
+    "LAMBDA_RUNTIME_URL",
+    "DEMO_PAYMENTS_URL",
+    "WEBSOCKET_URL",
+    "WEBSOCKET_API_URL",
 )

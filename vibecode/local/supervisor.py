@@ -1,6 +1,7 @@
-"""The supervisor: starts the local cloud in order, restarts what dies, stops it all. `make run` runs it.
+"""The supervisor: starts the local cloud, restarts what dies, stops it all. `make run` runs it.
 
 `python -m vibecode.local.supervisor`
+One class, and so one long file: starting, restarting and stopping share the list of children.
 """
 
 import contextlib
@@ -30,6 +31,8 @@ PATIENCE = 12.0  # seconds a child has to end by itself
 SETTLED_AFTER = 20.0  # a child that lived this long is restarted at once
 LONGEST_PAUSE = 10.0
 TRIES_AT_START = 3
+TRIES_OF_ERRANDS = 6
+METRIC = '{"_aws"'  # a line for CloudWatch, which people read in the log if anywhere
 
 
 class Leaving(Exception):
@@ -45,6 +48,7 @@ class Child:
     process: subprocess.Popen[bytes]
     output: Output
     started: float = field(default_factory=time.monotonic)
+    wanted: float = field(default_factory=time.monotonic)  # when it was first started
     ready: bool = False
     deaths: int = 0  # in a row, without settling in between
     restart_at: float | None = None
@@ -61,7 +65,7 @@ class Child:
 
 
 class Supervisor:
-    """Runs the rows of a shop, in order, until told to stop."""
+    """Runs the rows of a shop, each as soon as what it needs is ready, until told to stop."""
 
     def __init__(
         self, rows: Shop, folder: LocalFolder, environment: Mapping[str, str], terminal: Terminal, lock: int
@@ -72,7 +76,7 @@ class Supervisor:
         self.terminal = terminal
         self.children: list[Child] = []
         self.serving = False
-        self._ports: dict[str, int] = read_json(folder.ports)
+        self._ports: dict[str, int] = {}
         self._guard = Guard(keep_open=[lock])
         self._asked_to_leave = 0
         self._wake, self._waker = os.pipe()
@@ -83,11 +87,8 @@ class Supervisor:
         self._listen_to_signals()
         try:
             self._check_ports()
-            for row in self.rows:
-                if isinstance(row, Task):
-                    self._perform(row)
-                else:
-                    self._bring_up(row)
+            self._choose_ports()
+            self._start_all()
             self._announce()
             self._keep_running()
         except Leaving:
@@ -102,30 +103,69 @@ class Supervisor:
             if isinstance(row, Process) and row.port is not None and not ports.is_free(row.port):
                 raise CannotStart(f"port {row.port} is taken by another program: stop it, or choose another with PORT=")
 
-    def _bring_up(self, row: Process) -> None:
+    def _choose_ports(self) -> None:
+        """Before anything starts, so that each process knows where every other one will be."""
+        for row in self.rows:
+            if isinstance(row, Process):
+                if row.listens:
+                    self._ports[row.name] = row.port or self.folder.kept_port(row.name)
+                with contextlib.suppress(FileNotFoundError):  # PostgreSQL's password is made with its first database
+                    self.environment.update(row.gives(self._port(row)))
+
+    def _port(self, row: Process) -> int:
+        return self._ports.get(row.name, 0)
+
+    def _start_all(self) -> None:
+        """Start each row as soon as what it needs is ready; return when all are."""
+        waiting, done = list(self.rows), set[str]()
+        names = {row.name for row in self.rows}  # what is not in the table is not ours to wait for
+        while waiting or not {child.name for child in self.children} <= done:
+            for row in waiting.copy():
+                if names.intersection(row.needs) <= done:
+                    waiting.remove(row)
+                    self._begin(row)
+            for child in self.children.copy():
+                if child.name in done:
+                    self._look_after(child)
+                elif self._has_begun(child):
+                    done.add(child.name)
+            if waiting or not {child.name for child in self.children} <= done:
+                self._pause(0.05)
+
+    def _begin(self, row: Process | Task) -> None:
         self.terminal.step(row.doing)
-        port = row.port or ports.free_port(self._ports.get(row.name))
-        if row.port is None:
-            self._ports[row.name] = port
-            write_json(self.folder.ports, self._ports)
-        child = self._start(row, port)
-        self.children.append(child)
+        self.children.append(self._start(row, self._port(row) if isinstance(row, Process) else 0))
         self._write_processes()
-        deadline = time.monotonic() + row.ready_within
-        while not row.is_ready(child.process.pid, port):
+
+    def _has_begun(self, child: Child) -> bool:
+        """Tell whether a process is ready, or a task has ended. Raises CannotStart."""
+        if isinstance(child.row, Task):
+            return self._has_ended(child)
+        row = child.row
+        if not row.is_ready(child.process.pid, child.port):
             if child.process.poll() is not None:
                 self._start_again(child)
                 if child.deaths >= TRIES_AT_START:
                     raise CannotStart(f"{row.name} does not start: {child.reason} ({self._log_path(row.name)})")
-            if time.monotonic() > deadline:
+            if time.monotonic() > child.wanted + row.ready_within:
                 raise CannotStart(
                     f"{row.name} is not ready after {row.ready_within:.0f} s ({self._log_path(row.name)})"
                 )
-            self._pause(0.05)
+            return False
         child.ready = True
         child.deaths = 0
-        self.environment.update(row.gives(port))
+        self.environment.update(row.gives(child.port))
         self._write_environment()
+        return True
+
+    def _has_ended(self, child: Child) -> bool:
+        if child.process.poll() is None:
+            return False
+        self._bury(child)
+        self.children.remove(child)
+        if child.process.returncode:
+            raise CannotStart(f"{child.name} failed: {child.reason} ({self._log_path(child.name)})")
+        return True
 
     def _start_again(self, child: Child) -> None:
         """Try anew what died before it was ready: what it needs may come free in a moment."""
@@ -135,17 +175,6 @@ class Supervisor:
             self._pause(0.7)
             self._replace(child)
             self._write_processes()
-
-    def _perform(self, task: Task) -> None:
-        self.terminal.step(task.doing)
-        child = self._start(task, 0)
-        self.children.append(child)
-        while child.process.poll() is None:
-            self._pause(0.5)
-        self._bury(child)
-        self.children.remove(child)
-        if child.process.returncode:
-            raise CannotStart(f"{task.name} failed: {child.reason} ({self._log_path(task.name)})")
 
     def _start(self, row: Process | Task, port: int) -> Child:
         command = row.command if isinstance(row, Task) else row.command(port)
@@ -167,6 +196,8 @@ class Supervisor:
         def show(line: str) -> None:
             nonlocal crashed
             crashed = crashed or line.startswith("Traceback")
+            if line.startswith(METRIC):
+                return
             if self.serving or (isinstance(row, Task) and not crashed):
                 self.terminal.relay(row.name, line)
 
@@ -176,22 +207,26 @@ class Supervisor:
     def _announce(self) -> None:
         web = next((child for child in self.children if child.name == "web"), self.children[-1])
         width = os.get_terminal_size().columns if sys.stdout.isatty() else 80
-        self.terminal.say(panel(self.folder, self.environment, width=width, colourful=self.terminal.colourful))
+        drawn = panel(self.folder, self.environment, self._table(), width=width, colourful=self.terminal.colourful)
+        self.terminal.say(drawn)
         self.terminal.say(f"ready http://{ports.HOST}:{web.port}")
         self.serving = True
+        for child in self.children.copy():
+            self._send_errand(child.row)
 
     # --- keeping it running ---------------------------------------------------------------------------------
     def _keep_running(self) -> None:
         while True:
             self._guard.revive()
-            for child in self.children:
+            for child in self.children.copy():
                 self._look_after(child)
             busy = any(not child.ready for child in self.children)
             self._pause(0.1 if busy else 1.0)
 
     def _look_after(self, child: Child) -> None:
         row = child.row
-        if not isinstance(row, Process):
+        if isinstance(row, Task):
+            self._look_after_errand(child)
             return
         now = time.monotonic()
         if child.restart_at is not None:
@@ -209,6 +244,33 @@ class Supervisor:
         elif not child.ready and row.is_ready(child.process.pid, child.port):
             child.ready = True
             self.terminal.step(f"{child.name} is back")
+            self._send_errand(row)
+
+    def _send_errand(self, row: Process | Task) -> None:
+        """Begin what is to be done now that a process is there; an errand that still runs for its last return ends."""
+        if isinstance(row, Process) and row.on_return and self.serving:
+            for child in self.children.copy():
+                if child.row is row.on_return:
+                    self._bury(child)
+                    self.children.remove(child)
+            self._begin(row.on_return)
+            self.children[-1].ready = True
+
+    def _look_after_errand(self, child: Child) -> None:
+        """An errand that failed is sent again: what it needs may be on its way back too."""
+        now = time.monotonic()
+        if child.restart_at is not None:
+            if now >= child.restart_at:
+                self._replace(child)
+        elif child.process.poll() is not None:
+            self._bury(child)
+            child.deaths += 1
+            if child.process.returncode and child.deaths < TRIES_OF_ERRANDS:
+                child.restart_at = now + min(2.0**child.deaths, LONGEST_PAUSE)
+                return
+            self.children.remove(child)
+            if child.process.returncode:
+                self.terminal.step(f"{child.name} failed: {child.reason}")
 
     def _replace(self, child: Child) -> None:
         fresh = self._start(child.row, child.port)
@@ -267,9 +329,11 @@ class Supervisor:
 
     # --- files and output -----------------------------------------------------------------------------------
     def _write_processes(self) -> None:
+        write_json(self.folder.processes, self._table())
+
+    def _table(self) -> dict[str, dict[str, int | None]]:
         running = [child for child in self.children if isinstance(child.row, Process)]
-        table = {child.name: {"pid": child.process.pid, "port": child.port} for child in running}
-        write_json(self.folder.processes, table)
+        return {child.name: {"pid": child.process.pid, "port": child.port or None} for child in running}
 
     def _write_environment(self) -> None:
         write_json(

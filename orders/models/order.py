@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
@@ -62,10 +63,14 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self if staff else self.filter(user=user)
 
     def with_lines(self) -> Self:
-        """With customer (same statement) and lines (one more) for ``order.items``."""
-        return self.select_related("user").prefetch_related(
+        """With customer and payment (same statement) and lines (one more) for ``order.items``."""
+        return self.select_related("user", "payment").prefetch_related(
             models.Prefetch("lines", OrderLine.objects.order_by("position"), to_attr="items")
         )
+
+    def stuck(self, before: datetime) -> Self:
+        """Neither complete nor over, and unmoved since ``before``; the sweep asks, served by order_open."""
+        return self.filter(completed_at=None, cancelled_at=None, failed_at=None, updated_at__lt=before)
 
     def locked(self) -> Self:
         """With the order's row locked until the transaction ends: taken before any stock."""
@@ -124,6 +129,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
             )
             order.pk, order.created_at, order.updated_at, order.status = cursor.fetchone()
         order._state.adding = False  # noqa: SLF001 -- it is in the database now, though not by save()
+        order._state.fields_cache["payment"] = None  # noqa: SLF001 -- nobody was asked for money yet: no query
         order.items = [
             OrderLine(
                 order=order,
@@ -211,6 +217,8 @@ class Order(models.Model):
     shipping_address = models.JSONField(null=True, blank=True)
     note = models.CharField(max_length=1000, blank=True)
     version = models.PositiveIntegerField(default=1)
+    # Executions of the workflow begun for it; the sweep claims the next number by a conditional update.
+    workflow_runs = models.PositiveSmallIntegerField(default=1, db_default=1)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
 
@@ -246,6 +254,12 @@ class Order(models.Model):
             # Staff's list, newest first, and by status.
             models.Index(fields=["-created_at", "-id"], name="order_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="order_by_status"),
+            # manage.py sweep_orders looks at what is on its way; all the rest would only make it long.
+            models.Index(
+                fields=["updated_at"],
+                name="order_open",
+                condition=Q(completed_at=None, cancelled_at=None, failed_at=None),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -283,13 +297,24 @@ class Order(models.Model):
             return False
         if reason:
             changes["cancel_reason"] = reason
+        self._write(changes)
+        return True
+
+    def move_on(self) -> None:
+        """One version up, for a fact that changes no state. Raises IllegalTransition as move_to does."""
+        self._write({})
+
+    def _write(self, changes: dict[str, Any]) -> None:
         moved = Order.objects.filter(pk=self.pk, version=self.version).update(
             **changes, version=F("version") + 1, updated_at=Now()
         )
         if not moved:
             raise IllegalTransition(f"{self.number} was changed by somebody else just now: read it again.")
         self.refresh_from_db(fields=[*changes, "version", "updated_at", "status"])
-        return True
+
+    def tell(self, fact: str, *, actor: str, **data: str) -> None:
+        """Add a fact to the order's timeline. The caller holds the order's lock."""
+        TimelineEntry.objects.create(order=self, type=fact, version=self.version, actor=actor, data=data)
 
     def _check_way(self, which: str, ways: frozenset[Any], new: str) -> None:
         if new not in ways:

@@ -14,22 +14,22 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilt
 from unfold.dataclasses import ActionDialog
 from unfold.enums import ActionVariant
 
-from orders.models import Order, OrderLine, TimelineEntry
-from orders.services import cancel_order
+from orders.admin.inlines import LetterInline, LineInline, PaymentInline, TimelineInline, figure
+from orders.models import Order, OrderLine
+from orders.services import cancel_order, execution_name
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, OrderStatus, PaymentStatus
 from vibecode.desk import (
     DayFilter,
     ReadOnlyAdmin,
-    ReadOnlyInline,
     ReasonForm,
     actor_of,
     dialog_action,
     label,
     link_to,
-    money,
     name_of,
     over,
 )
+from vibecode.executions import WorkflowAway, execution_status
 
 STATUS: dict[str, str] = {
     OrderStatus.PENDING: "warning",
@@ -59,6 +59,16 @@ FULFILMENT: dict[str, str] = {
     FulfilmentStatus.SHIPPED: "primary",
     FulfilmentStatus.DELIVERED: "success",
 }
+# What Step Functions calls it, in words and on a colour. A cancelled order's execution ends in OrderFailed.
+EXECUTION = {
+    "": ("Not begun", ""),
+    "?": ("Does not answer", "warning"),
+    "RUNNING": ("Running", "info"),
+    "SUCCEEDED": ("Finished", "success"),
+    "FAILED": ("Ended in cancellation", ""),
+    "TIMED_OUT": ("Timed out", "danger"),
+    "ABORTED": ("Aborted", "danger"),
+}
 ADDRESS = ("name", "line1", "line2", "postalCode", "city", "region", "country", "phone")
 CANCEL = ActionDialog(
     title="Cancel this order?",
@@ -68,61 +78,12 @@ CANCEL = ActionDialog(
 )
 
 
-class LineInline(ReadOnlyInline):
-    """What was bought, with name and price as they were."""
-
-    model = OrderLine
-    ordering = ("position",)
-    fields = ("position", "thing", "name_then", "price", "quantity", "amount")
-    readonly_fields = ("thing", "name_then", "price", "amount")
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[OrderLine]:
-        """With the order, for its currency."""
-        lines: models.QuerySet[OrderLine] = super().get_queryset(request)
-        return lines.select_related("order")
-
-    @admin.display(description="SKU")
-    def thing(self, line: OrderLine) -> SafeString:
-        """The product's page."""
-        return link_to("catalog_product", line.product_id, line.sku)
-
-    @admin.display(description="name")
-    def name_then(self, line: OrderLine) -> SafeString:
-        """What it was called."""
-        return name_of(line.name)
-
-    @admin.display(description="price")
-    def price(self, line: OrderLine) -> SafeString:
-        """For one."""
-        return _figure(line.unit_price, line.order.currency)
-
-    @admin.display(description="total")
-    def amount(self, line: OrderLine) -> SafeString:
-        """For all of them."""
-        return _figure(line.line_total, line.order.currency)
-
-
-class TimelineInline(ReadOnlyInline):
-    """What happened to it, first to last."""
-
-    model = TimelineEntry
-    ordering = ("id",)
-    verbose_name_plural = "timeline"
-    fields = ("timestamp", "type", "version", "actor", "details")
-    readonly_fields = ("details",)
-
-    @admin.display(description="details")
-    def details(self, entry: TimelineEntry) -> SafeString | str:
-        """What else is known."""
-        return format_html_join(" · ", "{}: {}", entry.data.items()) or "-"
-
-
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
     """What people bought."""
 
-    inlines = (LineInline, TimelineInline)
-    list_display = ("placed", "amount", "lines", "state", "payment", "fulfilment", "customer")
+    inlines = (LineInline, PaymentInline, LetterInline, TimelineInline)
+    list_display = ("placed", "amount", "lines", "state", "money_state", "fulfilment", "customer")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ("payment_status", ChoicesDropdownFilter),
@@ -135,15 +96,15 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "The beginning of a number, the customer's e-mail or name, or a SKU"
     ordering = ("-created_at", "-id")
     readonly_fields = (
-        "customer", "state", "payment", "fulfilment", "address",
+        "execution", "customer", "state", "money_state", "fulfilment", "address",
         "goods", "shipping", "tax", "amount",
     )  # fmt: skip
     fieldsets = (
-        (None, {"fields": (("number", "created_at", "customer"), ("state", "payment", "fulfilment"))}),
+        (None, {"fields": (("number", "created_at", "customer"), ("state", "money_state", "fulfilment"))}),
         ("Money", {"fields": (("goods", "shipping", "tax", "amount"),)}),
         ("Delivery", {"fields": (("address", "payment_method"), "note")}),
         ("What became of it", {"fields": (
-            ("completed_at", "cancelled_at", "failed_at"), "cancel_reason", ("updated_at", "version"),
+            ("completed_at", "cancelled_at", "failed_at"), "cancel_reason", ("updated_at", "version", "execution"),
         )}),
     )  # fmt: skip
     actions_detail = ("cancel",)
@@ -196,6 +157,17 @@ class OrderAdmin(ReadOnlyAdmin):
         """Its number, and when it was placed."""
         return over(order.number, localize(localtime(order.created_at)))
 
+    @admin.display(description="workflow")
+    def execution(self, order: Order) -> SafeString:
+        """Its execution in Step Functions, and where that is."""
+        name = execution_name(order)
+        try:
+            status = execution_status(name)
+        except WorkflowAway:
+            status = "?"
+        word = EXECUTION.get(status, (status.capitalize().replace("_", " "), ""))
+        return over(label(status, word[0], {status: word[1]}), name)
+
     @admin.display(description="customer", ordering="user__email")
     def customer(self, order: Order) -> SafeString:
         """The customer's page."""
@@ -207,7 +179,7 @@ class OrderAdmin(ReadOnlyAdmin):
         return label(order.status, OrderStatus(order.status).label, STATUS)
 
     @admin.display(description="payment", ordering="payment_status")
-    def payment(self, order: Order) -> SafeString:
+    def money_state(self, order: Order) -> SafeString:
         """Where the money is."""
         return label(order.payment_status, order.get_payment_status_display(), PAYMENT)
 
@@ -224,22 +196,22 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description="total", ordering="total")
     def amount(self, order: Order) -> SafeString:
         """What it costs."""
-        return _figure(order.total, order.currency)
+        return figure(order.total, order.currency)
 
     @admin.display(description="goods")
     def goods(self, order: Order) -> SafeString:
         """The lines together."""
-        return _figure(order.subtotal, order.currency)
+        return figure(order.subtotal, order.currency)
 
     @admin.display(description="shipping")
     def shipping(self, order: Order) -> SafeString:
         """For the way."""
-        return _figure(order.shipping_total, order.currency)
+        return figure(order.shipping_total, order.currency)
 
     @admin.display(description="tax")
     def tax(self, order: Order) -> SafeString:
         """For the state."""
-        return _figure(order.tax_total, order.currency)
+        return figure(order.tax_total, order.currency)
 
     @admin.display(description="address")
     def address(self, order: Order) -> SafeString | str:
@@ -247,7 +219,3 @@ class OrderAdmin(ReadOnlyAdmin):
         kept = order.shipping_address or {}
         lines = [kept.get(name) for name in ADDRESS]
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines if line)) or "-"
-
-
-def _figure(amount: Any, currency: str) -> SafeString:
-    return format_html('<span class="shop-number">{}</span>', money(amount, currency))

@@ -1,0 +1,75 @@
+"""The port to whoever moves the money: capture, void, look up, refund, all by our own references.
+
+Called by services outside of any transaction; settings choose the provider. Nobody here ever sees a card number.
+"""
+
+import functools
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from django.conf import settings
+
+from orders.status import PaymentState
+
+
+class PaymentError(Exception):
+    """The provider failed, or its answer was lost: what happened is unknown until it is looked up. Trying again helps.
+
+    Step Functions retries it by this name.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What we want of the provider. ``reference`` is ours, and makes a repeat harmless."""
+
+    reference: str
+    amount: Decimal
+    currency: str
+    method: str
+    provider_id: str = ""  # where an earlier answer told it
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What the provider says of a payment now."""
+
+    state: PaymentState  # INTENDED: it has taken nothing, and still could
+    provider_id: str = ""
+    captured: Decimal = Decimal("0.00")
+    reason: str = ""  # why it was declined, in the provider's word
+    client_secret: str = ""  # for the owner's browser, where the bank asks
+
+
+class Provider(Protocol):
+    """A payment provider. Every method may raise PaymentError; every one may be called again."""
+
+    name: str
+
+    def method_for(self, wish: str) -> str | None:
+        """The payment method for what a customer named ("" for nothing); None where it takes no such method."""
+
+    def capture(self, intent: Intent) -> Charge:
+        """Take the money, once for each reference, however often it is asked."""
+
+    def look_up(self, intent: Intent) -> Charge:
+        """What became of a reference. Never takes money."""
+
+    def void(self, intent: Intent) -> Charge:
+        """Make any later capture impossible. What was captured before comes back as CAPTURED: refund it."""
+
+    def refund(self, intent: Intent, *, reference: str, amount: Decimal) -> str:
+        """Give back ``amount``, once for each refund ``reference``. Gives the provider's id of it."""
+
+
+@functools.cache
+def provider() -> Provider:
+    """The provider of this stage, made once a process."""
+    if settings.PAYMENT_PROVIDER == "demo":
+        from orders.payments.demo import DemoProvider
+
+        return DemoProvider(settings.DEMO_PAYMENTS_URL)
+    from orders.payments.stripe import StripeProvider  # slow to import: only where it is used
+
+    return StripeProvider(settings.STRIPE_API_KEY, settings.STRIPE_API_URL)

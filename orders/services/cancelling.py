@@ -1,0 +1,81 @@
+"""Calling an order off: by its owner or staff at once, by the workflow when its retries were in vain."""
+
+from django.db import transaction
+
+from catalog.models import StockMovement
+from catalog.services import release_stock, return_stock
+from orders.events import OrderCancelled, OrderFailed
+from orders.models import IllegalTransition, Order
+from orders.payments import provider
+from orders.services.paying import give_back_the_rest, intent_of, payment_of, record_charge, settle_refunds
+from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
+from vibecode.outbox import publish
+
+
+def cancel_order(*, order: Order, reason: str, actor: str) -> Order:
+    """Call an order off: held stock is released, deducted stock returns, what was paid is on its way back.
+
+    Answers at once: the refund is an intent, and what the provider could still capture is voided by the consumer of
+    Order Cancelled. Twice is harmless and changes nothing. Raises IllegalTransition once something has shipped.
+    """
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        if order.mark == Mark.CANCELLED:
+            return order
+        if FulfilmentStatus(order.fulfilment_status) not in CANCELLABLE:
+            raise IllegalTransition(
+                f"{order.number} is {order.status}: what has shipped cannot be cancelled; refund it instead.",
+                orderStatus=order.status,
+            )
+        held = order.fulfilment_status
+        order.move_to(fulfilment=FulfilmentStatus.UNFULFILLED, mark=Mark.CANCELLED, reason=reason)
+        if held == FulfilmentStatus.RESERVED:
+            release_stock(lines=order.line_stock(), reference=order.number, actor=actor)
+        elif held == FulfilmentStatus.DEDUCTED:
+            return_stock(
+                lines=order.line_stock(),
+                cause=StockMovement.Cause.CANCEL,
+                reference=order.number,
+                actor=actor,
+            )
+        publish(OrderCancelled.of(order))  # without the reason: people write names and addresses into it
+        order.tell(OrderCancelled.detail_type, actor=actor, reason=reason)
+        give_back_the_rest(order=order, actor=actor)
+    return order
+
+
+def compensate(*, order: Order, reason: str) -> Order:
+    """The workflow's cancellation: void at the provider, refund what was captured, and only then give the stock back.
+
+    Calls the provider; may be repeated at any point. Of an order that was cancelled already it settles the money; one
+    that another execution has completed meanwhile stays what it is. Raises PaymentError while the provider does not
+    answer, IllegalTransition once something has shipped.
+    """
+    if order.mark == Mark.COMPLETED:
+        return order
+    payment = payment_of(order)
+    if payment is not None:
+        if payment.state in PaymentState.undecided():
+            charge = provider().void(intent_of(payment))
+            payment = record_charge(order=order, charge=charge)
+        give_back_the_rest(order=order, actor="workflow", reason=reason)
+        settle_refunds(payment=payment)
+    return cancel_order(order=order, reason=reason, actor="workflow")
+
+
+def fail_order(*, order: Order) -> Order:
+    """Compensation did not finish: a person is needed. What is held stays held. Twice is harmless.
+
+    An order that was cancelled meanwhile, or that went its way after all, stays what it is.
+    """
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        if order.mark != Mark.NONE:
+            return order
+        payment = payment_of(order)
+        undecided = payment is not None and payment.state in PaymentState.undecided()
+        open_status = order.payment_status in {PaymentStatus.PENDING, PaymentStatus.REQUIRES_ACTION}
+        order.move_to(payment=PaymentStatus.UNKNOWN if undecided and open_status else None, mark=Mark.FAILED)
+        publish(OrderFailed.of(order))
+        order.tell(OrderFailed.detail_type, actor="workflow")
+    return order

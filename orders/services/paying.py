@@ -1,0 +1,296 @@
+"""An order's money: taken once, given back never twice. By the workflow, the consumers, the sweep and the webhook.
+
+The intent is written before the provider is called, and its answer after: no network inside a transaction.
+"""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from orders.events import OrderPaid, OrderRefunded, RefundRequested
+from orders.models import Order, Payment, Refund
+from orders.payments import Charge, Intent, PaymentError, provider
+from orders.services.fulfilling import check_open
+from orders.status import Mark, PaymentState, PaymentStatus, RefundState
+from vibecode.errors import Conflict
+from vibecode.observability import metric
+from vibecode.outbox import publish
+
+log = structlog.stdlib.get_logger("vibecode.payments")
+
+
+class PaymentDeclined(Conflict):
+    """The bank said no; asking again would not help."""
+
+    code = "payment-declined"
+    title = "The payment was declined"
+
+
+class PaymentRequiresAction(Conflict):
+    """The bank asks its customer something; the workflow waits for the answer."""
+
+    code = "payment-requires-action"
+    title = "The payment waits for the customer"
+
+
+class PaymentExpired(Conflict):
+    """The customer did not answer the bank in time."""
+
+    code = "payment-expired"
+    title = "The payment was not confirmed in time"
+
+
+class NotRefundable(Conflict):
+    """There is less to give back than was asked for."""
+
+    code = "not-refundable"
+    title = "So much cannot be refunded"
+
+
+def pay(*, order: Order) -> Payment:
+    """Take the money of an order, once however often and from wherever it is asked. Calls the provider.
+
+    An earlier attempt whose answer was lost is looked up first, and every attempt carries the same idempotency key.
+    Raises PaymentError (worth another try), PaymentDeclined, PaymentRequiresAction, PaymentExpired or OrderIsOver.
+    """
+    payment = _intend(order)
+    if payment.state in PaymentState.undecided():
+        try:
+            charge = _ask(payment)
+        except PaymentError as error:
+            _note_unknown(payment, error)
+            raise
+        payment = record_charge(order=order, charge=charge)
+    check_open(Order.objects.get(pk=order.pk))
+    match payment.state:
+        case PaymentState.CAPTURED:
+            return payment
+        case PaymentState.REQUIRES_ACTION:
+            if payment.action_deadline and payment.action_deadline <= timezone.now():
+                raise PaymentExpired(f"{order.number}: nobody answered the bank by {payment.action_deadline:%H:%M:%S}.")
+            raise PaymentRequiresAction(f"{order.number} waits until the customer has answered the bank.")
+        case PaymentState.INTENDED | PaymentState.UNKNOWN:
+            raise PaymentError(f"{order.number}: the provider has not decided yet.")
+    raise PaymentDeclined(f"{order.number}: {payment.last_error or payment.state}.")
+
+
+def _ask(payment: Payment) -> Charge:
+    intent = intent_of(payment)
+    if not payment.amount:
+        return Charge(PaymentState.CAPTURED)  # nothing to pay
+    if payment.attempts > 1:
+        known = provider().look_up(intent)
+        if known.state != PaymentState.INTENDED:
+            return known
+    return provider().capture(intent)
+
+
+def payment_of(order: Order) -> Payment | None:
+    """The payment of an order as it is now; None while the provider was never asked."""
+    return Payment.objects.filter(order=order).first()
+
+
+def intent_of(payment: Payment) -> Intent:
+    """What the provider is told of a payment."""
+    return Intent(
+        reference=payment.reference,
+        amount=payment.amount,
+        currency=payment.currency,
+        method=payment.method,
+        provider_id=payment.provider_id,
+    )
+
+
+def _intend(order: Order) -> Payment:
+    """Write down that the provider is about to be asked. Raises OrderIsOver for an order that was never asked for."""
+    with transaction.atomic(savepoint=False):
+        order = check_open(Order.objects.locked().get(pk=order.pk))
+        payment, _ = Payment.objects.get_or_create(
+            order=order,
+            defaults={
+                "provider": provider().name,
+                "reference": order.number,
+                "method": order.payment_method,
+                "amount": order.total,
+                "currency": order.currency,
+            },
+        )
+        Payment.objects.filter(pk=payment.pk).update(attempts=F("attempts") + 1, updated_at=Now())
+        payment.refresh_from_db()
+    return payment
+
+
+def _note_unknown(payment: Payment, error: PaymentError) -> None:
+    """The answer was lost, or there was none: from now on it is looked up, whatever comes."""
+    Payment.objects.filter(pk=payment.pk, state__in=PaymentState.undecided()).update(
+        state=PaymentState.UNKNOWN, last_error=str(error)[:300], updated_at=Now()
+    )
+    metric("PaymentsByOutcome", 1, outcome="unknown")
+
+
+def record_charge(*, order: Order, charge: Charge) -> Payment:
+    """Write down what the provider says of an order's payment, and what follows from it. Twice or late is harmless.
+
+    A capture of an order that is over already is on its way back in the same transaction.
+    """
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().get(order=order)
+        before = payment.state
+        if before == PaymentState.CAPTURED or charge.state == PaymentState.INTENDED:
+            return payment
+        payment.state = charge.state
+        payment.provider_id = charge.provider_id or payment.provider_id
+        payment.captured = charge.captured
+        payment.last_error = charge.reason[:300]
+        payment.client_secret = charge.client_secret
+        if charge.state == PaymentState.REQUIRES_ACTION and payment.action_deadline is None:
+            payment.action_deadline = timezone.now() + timedelta(seconds=settings.PAYMENT_ACTION_SECONDS)
+        payment.updated_at = timezone.now()
+        payment.save()
+        if before != charge.state:
+            metric("PaymentsByOutcome", 1, outcome=str(charge.state))
+        _follow(order, payment)
+    return payment
+
+
+def _follow(order: Order, payment: Payment) -> None:
+    """What a payment's new state means for its order."""
+    match payment.state:
+        case PaymentState.CAPTURED:
+            if order.move_to(payment=PaymentStatus.PAID):
+                publish(OrderPaid.of(order))
+                order.tell(OrderPaid.detail_type, actor="payment")
+            if order.mark in {Mark.CANCELLED, Mark.FAILED}:
+                give_back_the_rest(order=order, actor="payment")
+        case PaymentState.DECLINED:
+            if order.move_to(payment=PaymentStatus.DECLINED):
+                order.tell("Payment Declined", actor="payment", reason=payment.last_error)
+        case PaymentState.REQUIRES_ACTION:
+            if order.mark == Mark.NONE and order.move_to(payment=PaymentStatus.REQUIRES_ACTION):
+                order.tell("Payment Requires Action", actor="payment")
+        case PaymentState.VOIDED if order.payment_status in {PaymentStatus.UNKNOWN, PaymentStatus.REQUIRES_ACTION}:
+            order.move_to(payment=PaymentStatus.DECLINED)
+
+
+# --- giving back -----------------------------------------------------------------------------------------------------
+def request_refund(*, order: Order, amount: Decimal | None, reason: str, actor: str) -> Refund:
+    """Write down that money goes back, the whole rest where ``amount`` is None. The consumer carries it out.
+
+    Raises NotRefundable when there is less left of what was captured; then nothing was written.
+    """
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().filter(order=order).first()
+        left = payment.refundable if payment else Decimal("0.00")
+        wanted = left if amount is None else amount
+        if payment is None or not 0 < wanted <= left:
+            raise NotRefundable(
+                f"{left} {order.currency} of {order.number} can be refunded, not {wanted}.",
+                refundable=str(left),
+                currency=order.currency,
+            )
+        return _write_refund(order, payment, wanted, reason=reason, actor=actor)
+
+
+def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
+    """Write down the refund of all that is left of an order's capture; nothing where there is none."""
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().filter(order=order).first()
+        if payment is not None and payment.refundable > 0:
+            _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
+
+
+def _write_refund(order: Order, payment: Payment, amount: Decimal, *, reason: str, actor: str) -> Refund:
+    number = payment.refunds.count() + 1  # under the payment's lock
+    refund = Refund.objects.create(
+        payment=payment,
+        reference=f"{payment.reference}-R{number}",
+        amount=amount,
+        reason=reason,
+        actor=actor,
+    )
+    Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") + amount, updated_at=Now())
+    order.move_on()
+    publish(RefundRequested.of(order, refund_reference=refund.reference, amount=amount))
+    order.tell(RefundRequested.detail_type, actor=actor, refund=refund.reference, amount=str(amount))
+    return refund
+
+
+def settle_refunds(*, payment: Payment) -> None:
+    """Carry out the refunds of a payment that are on their way. Calls the provider; may be repeated at any point.
+
+    Raises PaymentError while the provider does not answer.
+    """
+    for refund in Refund.objects.filter(payment=payment, state=RefundState.PENDING).order_by("id"):
+        try:
+            provider_id = provider().refund(intent_of(payment), reference=refund.reference, amount=refund.amount)
+        except PaymentError as error:
+            Refund.objects.filter(pk=refund.pk).update(last_error=str(error)[:300])
+            raise
+        _record_refund(refund, provider_id)
+
+
+def _record_refund(refund: Refund, provider_id: str) -> None:
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(payment=refund.payment_id)
+        payment = Payment.objects.locked().get(pk=refund.payment_id)
+        settled = Refund.objects.filter(pk=refund.pk, state=RefundState.PENDING).update(
+            state=RefundState.SETTLED, provider_id=provider_id, settled_at=Now(), last_error=""
+        )
+        if not settled:
+            return  # somebody else was told the same
+        open_still = payment.refunds.filter(state=RefundState.PENDING).exists()
+        whole = payment.refunded == payment.captured and not open_still
+        if not order.move_to(payment=PaymentStatus.REFUNDED if whole else PaymentStatus.PARTLY_REFUNDED):
+            order.move_on()
+        Payment.objects.filter(pk=payment.pk).update(updated_at=Now())
+        publish(OrderRefunded.of(order, refund_reference=refund.reference, amount=refund.amount))
+        order.tell(OrderRefunded.detail_type, actor="payment", refund=refund.reference, amount=str(refund.amount))
+
+
+def fail_refund(*, order: Order, reference: str, reason: str) -> None:
+    """The bank sent a refund back: what it was can be given back again, and staff see why. Twice is harmless."""
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().get(order=order)
+        refund = payment.refunds.filter(reference=reference).exclude(state=RefundState.FAILED).first()
+        if refund is None:
+            return
+        Refund.objects.filter(pk=refund.pk).update(state=RefundState.FAILED, last_error=reason[:300])
+        Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
+        order.move_on()
+        order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount), reason=reason)
+        log.error("refund failed", order=order.number, refund=reference, why=reason)
+
+
+def settle_money(*, order: Order) -> None:
+    """Bring an order's money to where it belongs.
+
+    Voids what the provider could still capture of an order that is over, carries out the refunds. Calls the provider;
+    may be repeated at any point. Raises PaymentError while it does not answer.
+    """
+    payment = payment_of(order)
+    if payment is None:
+        return
+    if order.mark in {Mark.CANCELLED, Mark.FAILED} and payment.state in PaymentState.undecided():
+        payment = record_charge(order=order, charge=provider().void(intent_of(payment)))
+    settle_refunds(payment=payment)
+
+
+def look_at_void(*, order: Order) -> None:
+    """Ask once more, some time after the provider confirmed a void: one that captured in spite of it is found out.
+
+    Calls the provider. Raises PaymentError while it does not answer.
+    """
+    payment = payment_of(order)
+    if payment is not None and payment.state == PaymentState.VOIDED:
+        payment = record_charge(order=order, charge=provider().look_up(intent_of(payment)))
+        Payment.objects.filter(pk=payment.pk).update(void_checked_at=Now(), updated_at=Now())

@@ -1,0 +1,173 @@
+"""An order's way through the workflow: begun once, continued when it got lost. By consumers, webhook and sweep.
+
+Executions are named after the order; the n-th one is ``<number>-<n>``, n claimed by a conditional update.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from orders.models import IllegalTransition, Order, Payment
+from orders.payments import PaymentError, provider
+from orders.payments.webhook import StripeEvent
+from orders.services.cancelling import compensate
+from orders.services.fulfilling import OrderIsOver, check_open
+from orders.services.paying import fail_refund, intent_of, look_at_void, payment_of, record_charge, settle_money
+from orders.status import Mark, PaymentState, RefundState
+from vibecode.executions import WorkflowAway, answer_task, execution_status, start_execution
+from vibecode.inbox import handle_once
+
+log = structlog.stdlib.get_logger("vibecode.workflow")
+
+type Look = tuple[Order, Callable[[Order], str], str]
+
+MOST_AT_ONCE = 100  # orders a sweep looks at, so that it ends before its function does
+
+
+def execution_name(order: Order) -> str:
+    """The name of the execution that the order is in, or was in last."""
+    return order.number if order.workflow_runs == 1 else f"{order.number}-{order.workflow_runs}"
+
+
+def start_order(*, order: Order) -> bool:
+    """Begin the order's first execution; False where Step Functions has it already. Raises WorkflowAway."""
+    return start_execution(name=order.number, data={"orderId": order.number})
+
+
+def continue_order(*, order: Order) -> str:
+    """See to it that an order that is not over has a running execution. Gives what was done: running, begun, over.
+
+    A name that was never begun (its fact was lost, or whoever claimed it died) is begun; after one that has ended, the
+    next number is claimed. Raises WorkflowAway.
+    """
+    try:
+        order = check_open(Order.objects.get(pk=order.pk))
+    except OrderIsOver:
+        return "over"
+    if order.mark == Mark.COMPLETED:
+        return "over"
+    status = execution_status(execution_name(order))
+    if status == "RUNNING":
+        return "running"
+    if status:
+        claimed = Order.objects.filter(pk=order.pk, workflow_runs=order.workflow_runs).update(
+            workflow_runs=F("workflow_runs") + 1
+        )
+        if not claimed:
+            return "running"  # somebody else has just claimed the next
+        order.refresh_from_db(fields=["workflow_runs"])
+    start_execution(name=execution_name(order), data={"orderId": order.number})
+    return "begun"
+
+
+# --- waiting for the customer ----------------------------------------------------------------------------------------
+def await_customer(*, order: Order, token: str) -> None:
+    """Keep the token of the execution that waits until the customer has answered the bank.
+
+    The answer may have come before the token: then the execution goes on at once. Raises WorkflowAway.
+    """
+    Payment.objects.filter(order=order).update(task_token=token, updated_at=Now())
+    payment = payment_of(order)
+    if payment is None or payment.state != PaymentState.REQUIRES_ACTION:
+        answer_task(token=token, data={"orderId": order.number})
+
+
+def customer_answered(*, order: Order) -> None:
+    """Let the order's workflow look at the payment again: wake the execution that waits, or see that there is one.
+
+    Raises WorkflowAway.
+    """
+    payment = payment_of(order)
+    token = payment.task_token if payment else ""
+    if payment is not None and token:
+        woken = answer_task(token=token, data={"orderId": order.number})
+        Payment.objects.filter(pk=payment.pk, task_token=token).update(task_token="", updated_at=Now())
+        if woken:
+            return
+    continue_order(order=order)
+
+
+def payment_news(news: StripeEvent) -> None:
+    """Write down what the provider tells of its own accord, once for each of its events; let the workflow go on.
+
+    News of a payment that is none of ours is dropped. Raises WorkflowAway, and BeingHandled while another delivery of
+    it is at work: the provider sends it again.
+    """
+    payment = Payment.objects.filter(reference=news.reference).select_related("order").first()
+    if payment is None:
+        log.warning("payment news of nobody", reference=news.reference)
+        return
+    order = payment.order
+
+    def take_note() -> None:
+        if news.charge is not None:
+            record_charge(order=order, charge=news.charge)
+            customer_answered(order=order)
+        if news.refund is not None and news.refund.state == RefundState.FAILED:
+            fail_refund(order=order, reference=news.refund.reference, reason=news.refund.reason)
+
+    handle_once(
+        consumer="payment-news", event_id=uuid.uuid5(uuid.NAMESPACE_URL, f"stripe:{news.event_id}"), effect=take_note
+    )
+
+
+# --- the sweep -------------------------------------------------------------------------------------------------------
+def sweep_orders(*, say: Callable[[str], object] = lambda _: None, dry_run: bool = False) -> Counter[str]:
+    """Look after orders that have not moved for ORDER_STUCK_SECONDS, and after money that is not where it belongs.
+
+    ``say`` hears one sentence for each order. Gives how many were begun, left running, cancelled, settled, away. One
+    order's trouble stops no other.
+    """
+    before = timezone.now() - timedelta(seconds=settings.ORDER_STUCK_SECONDS)
+    done: Counter[str] = Counter()
+    late = Payment.objects.waiting_too_long(timezone.now()).select_related("order").order_by("pk")[:MOST_AT_ONCE]
+    work: list[Look] = [(payment.order, _wake, "waits too long") for payment in late]
+    stuck = Order.objects.stuck(before).order_by("updated_at")[:MOST_AT_ONCE]
+    work += [(order, _unstick, "is stuck") for order in stuck]
+    unsettled = Payment.objects.unsettled(before).select_related("order").order_by("updated_at")[:MOST_AT_ONCE]
+    work += [(payment.order, _settle, "has money to settle") for payment in unsettled]
+    for order, look_after, trouble in work:
+        outcome = trouble if dry_run else _try(order, look_after)
+        done[outcome] += 1
+        if outcome != "running":
+            say(f"{order.number}: {outcome}")
+    return done
+
+
+def _try(order: Order, look_after: Callable[[Order], str]) -> str:
+    try:
+        return look_after(order)
+    except (PaymentError, WorkflowAway, IllegalTransition) as error:
+        log.warning("sweep", order=order.number, error=type(error).__name__, why=str(error))
+        return "left for the next sweep"
+
+
+def _wake(order: Order) -> str:
+    customer_answered(order=order)
+    return "woken"
+
+
+def _unstick(order: Order) -> str:
+    if order.workflow_runs >= settings.ORDER_MOST_RUNS and execution_status(execution_name(order)) != "RUNNING":
+        compensate(order=order, reason="workflow-gave-up")
+        return "cancelled"
+    payment = payment_of(order)
+    if payment is not None and payment.state == PaymentState.REQUIRES_ACTION:
+        charge = provider().look_up(intent_of(payment))
+        if charge.state != payment.state:  # the provider's news of it was lost
+            record_charge(order=order, charge=charge)
+            return _wake(order)
+    return continue_order(order=order)
+
+
+def _settle(order: Order) -> str:
+    look_at_void(order=order)
+    settle_money(order=order)
+    return "settled"

@@ -1,0 +1,117 @@
+"""POST /payments/stripe/webhook: what the provider tells of its own accord, signed, once for each event."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from orders import services, workflow
+from orders.models import Order, Payment, Refund
+from orders.services import PaymentRequiresAction
+from orders.status import PaymentState
+from tests.in_process import Caller
+from tests.platform.answers import assert_refused
+from vibecode.models import OutboxEvent
+
+type Placed = Callable[..., Order]
+SECRET = "whsec_of_this_test"
+ADDRESS = "/payments/stripe/webhook"
+
+
+@pytest.fixture(autouse=True)
+def _stripe_is_set_up(settings: Any) -> None:
+    settings.STRIPE_WEBHOOK_SECRET = SECRET
+
+
+def tell(stranger: Caller, kind: str, about: dict[str, Any], *, event_id: str = "evt_1", secret: str = SECRET) -> Any:
+    """Send an event as Stripe does: https://docs.stripe.com/webhooks#verify-manually."""
+    body = json.dumps({"id": event_id, "object": "event", "type": kind, "data": {"object": about}})
+    moment = int(time.time())
+    signature = hmac.new(secret.encode(), f"{moment}.{body}".encode(), hashlib.sha256).hexdigest()
+    return stranger.post(ADDRESS, body, Stripe_Signature=f"t={moment},v1={signature}")
+
+
+def paid(order: Order) -> dict[str, Any]:
+    """A PaymentIntent of an order that has succeeded."""
+    return {
+        "id": "pi_1", "object": "payment_intent", "status": "succeeded", "amount": 500, "amount_received": 500,
+        "currency": "gbp", "client_secret": None, "metadata": {"reference": order.number},
+        "last_payment_error": None, "latest_charge": "ch_1",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def waiting(placed: Placed) -> Order:
+    """An order whose bank asks its customer something."""
+    order = placed("demo_action")
+    with pytest.raises(PaymentRequiresAction):
+        workflow.process_payment({"orderId": order.number}, None)
+    return order
+
+
+def test_a_payment_that_succeeded_is_written_down_once(stranger: Caller, waiting: Order) -> None:
+    first = tell(stranger, "payment_intent.succeeded", paid(waiting))
+    version = Order.objects.get(pk=waiting.pk).version
+    second = tell(stranger, "payment_intent.succeeded", paid(waiting))
+    other = tell(stranger, "payment_intent.succeeded", paid(waiting), event_id="evt_2")
+
+    assert {answer.status_code for answer in (first, second, other)} == {200}
+    order = Order.objects.get(pk=waiting.pk)
+    assert (order.status, order.version) == ("paid", version)
+    assert OutboxEvent.objects.filter(subject=order.number, detail_type="Order Paid").count() == 1
+    assert workflow.process_payment({"orderId": order.number}, None)["status"] == "paid"
+
+
+def test_a_capture_of_an_order_that_was_cancelled_meanwhile_goes_back(stranger: Caller, waiting: Order) -> None:
+    services.cancel_order(order=waiting, reason="", actor="me")
+
+    assert tell(stranger, "payment_intent.succeeded", paid(waiting)).status_code == 200
+
+    payment = Payment.objects.get(order=waiting)
+    assert (payment.state, payment.refundable) == (PaymentState.CAPTURED, Decimal(0))
+    assert Refund.objects.get().amount == payment.captured
+
+
+def test_a_refund_that_the_bank_sent_back_can_be_given_again_and_is_told(stranger: Caller, waiting: Order) -> None:
+    tell(stranger, "payment_intent.succeeded", paid(waiting))
+    refund = services.request_refund(order=waiting, amount=None, reason="broken", actor="staff")
+    about = {
+        "id": "re_1", "object": "refund", "status": "failed", "amount": 500, "currency": "gbp",
+        "failure_reason": "expired_or_canceled_card",
+        "metadata": {"reference": refund.reference, "payment": waiting.number},
+    }  # fmt: skip
+
+    for _ in range(2):
+        assert tell(stranger, "refund.failed", about, event_id="evt_3").status_code == 200
+
+    refund.refresh_from_db()
+    payment = Payment.objects.get(order=waiting)
+    assert (refund.state, refund.last_error) == ("failed", "expired_or_canceled_card")
+    assert payment.refundable == payment.captured
+    assert waiting.timeline.filter(type="Refund Failed").count() == 1
+
+
+def test_what_is_not_signed_with_our_secret_changes_nothing(stranger: Caller, waiting: Order) -> None:
+    refused = tell(stranger, "payment_intent.succeeded", paid(waiting), secret="whsec_of_another")
+
+    assert_refused(refused, 400, "signature-invalid")
+    assert Order.objects.get(pk=waiting.pk).payment_status == "requires_action"
+
+
+def test_news_of_somebody_else_s_payment_is_taken_and_dropped(stranger: Caller, waiting: Order) -> None:
+    about = paid(waiting) | {"metadata": {"reference": "ORD-01M80000000000000000000000"}}
+
+    assert tell(stranger, "payment_intent.succeeded", about).status_code == 200
+    assert tell(stranger, "customer.created", {"id": "cus_1"}).status_code == 200
+    assert Order.objects.get(pk=waiting.pk).payment_status == "requires_action"
+
+
+def test_a_shop_without_stripe_has_no_such_door(stranger: Caller, settings: Any, db: None) -> None:
+    settings.STRIPE_WEBHOOK_SECRET = ""
+
+    assert_refused(stranger.post(ADDRESS, {}), 404, "not-found")
