@@ -58,8 +58,13 @@ class PaymentState(TextChoices):
 
     @classmethod
     def undecided(cls) -> list[str]:
-        """While it is one of these, the provider may still capture."""
+        """While it is one of these, nobody knows whether it will be captured."""
         return [cls.INTENDED, cls.REQUIRES_ACTION, cls.UNKNOWN]
+
+    @classmethod
+    def voidable(cls) -> list[str]:
+        """While it is one of these, a later capture is possible: a declined one may be tried with another card."""
+        return [*cls.undecided(), cls.DECLINED]
 
 
 class RefundState(TextChoices):
@@ -104,8 +109,9 @@ PAYMENT_MOVES: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     _P.REQUIRES_ACTION: frozenset({_P.PAID, _P.DECLINED, _P.UNKNOWN}),
     _P.UNKNOWN: frozenset({_P.PAID, _P.DECLINED}),
     _P.PAID: frozenset({_P.PARTLY_REFUNDED, _P.REFUNDED}),
-    _P.PARTLY_REFUNDED: frozenset({_P.REFUNDED}),
-    _P.REFUNDED: frozenset(),
+    # Back where the bank sent a refund back.
+    _P.PARTLY_REFUNDED: frozenset({_P.REFUNDED, _P.PAID}),
+    _P.REFUNDED: frozenset({_P.PARTLY_REFUNDED, _P.PAID}),
     # A provider that captures after all, when it had declined or confirmed the void: it is refunded at once.
     _P.DECLINED: frozenset({_P.PAID}),
 }

@@ -14,7 +14,8 @@ if "DJANGO_SETTINGS_MODULE" in os.environ:
 RUN = contextlib.ExitStack()
 RUN.enter_context(scratch_cloud())
 django.setup()
-pytest_plugins = ["tests.in_process", "tests.over_http", "tests.whole_shop"]  # they import models: after the settings
+# They import models: after the settings.
+pytest_plugins = ["tests.in_process", "tests.over_http", "tests.books", "tests.whole_shop"]
 
 
 def pytest_unconfigure() -> None:

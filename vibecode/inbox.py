@@ -8,9 +8,14 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, connection
 
+from vibecode.errors import Away
 
-class BeingHandled(Exception):
-    """Another delivery of this fact is at work; the queue brings this one back."""
+
+class BeingHandled(Away):
+    """Another delivery of this fact is at work; the queue, or whoever sent it, brings this one back."""
+
+    code = "being-handled"
+    title = "This is being worked on already"
 
 
 def handle_once(*, consumer: str, event_id: UUID | str, effect: Callable[[], None]) -> bool:

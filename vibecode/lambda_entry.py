@@ -33,7 +33,8 @@ if not apps.ready:
 
 log = structlog.stdlib.get_logger("vibecode.lambda")
 
-LONGEST_WAIT = 60  # seconds until a message that failed comes back
+LONGEST_WAIT = 120  # seconds until a message that failed comes back
+LEAST_LEFT = 30_000  # milliseconds: with less a message is not begun, or a slow one would cost its neighbours a try
 # All that API Gateway's REST proxy sends, and nothing else. https://docs.aws.amazon.com/apigateway/latest/
 # developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format
 HTTP_FIELDS = {
@@ -153,7 +154,7 @@ def _queue(event: Event) -> Work:
     if queue is None:
         raise Refused("The records are not of one queue of ours.")
     bind_contextvars(queue=queue.key)
-    return lambda _: _handle_records(queue, records)
+    return lambda context: _handle_records(queue, records, context)
 
 
 def _schedule(event: Event) -> Work:
@@ -223,13 +224,17 @@ KINDS = (
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
-def _handle_records(queue: Queue, records: Sequence[Event]) -> Event:
+def _handle_records(queue: Queue, records: Sequence[Event], context: LambdaContext) -> Event:
     """Give each message to the queue's function; name those that failed, so that only they come back.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
     """
     function: Callable[[Any], object] = import_string(queue.handler)
-    failed = [record for record in records if not _handled(function, record)]
+    failed = [
+        record
+        for record in records
+        if context.get_remaining_time_in_millis() < LEAST_LEFT or not _handled(function, record)
+    ]
     if failed:
         _bring_back_soon(queue, failed)
     return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}

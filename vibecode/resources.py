@@ -33,7 +33,8 @@ class Queue:
     detail_types: Sequence[str] = ()
     source: str = ""
     batch_size: int = 10
-    tries: int = 8  # then it lies in the dead-letter queue
+    # Then it lies in the dead-letter queue. The pauses between so many are longer than any lease that it may wait for.
+    tries: int = 12
     keep_days: int = 4
     keep_dead_days: int = 14
     most_at_once: int = 5  # invocations side by side, so that a backlog leaves connections to the web

@@ -133,7 +133,7 @@ class OrderAdmin(ReadOnlyAdmin):
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Cancel only what can be cancelled."""
         order = self.get_object(request, str(object_id))
-        if order is None or order.mark in {Mark.CANCELLED, Mark.FAILED} or order.fulfilment_status not in CANCELLABLE:
+        if order is None or order.mark == Mark.CANCELLED or order.fulfilment_status not in CANCELLABLE:
             return []
         offers: list[Any] = super().get_actions_detail(request, object_id)
         return offers

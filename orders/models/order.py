@@ -217,6 +217,8 @@ class Order(models.Model):
     shipping_address = models.JSONField(null=True, blank=True)
     note = models.CharField(max_length=1000, blank=True)
     version = models.PositiveIntegerField(default=1)
+    # From here on it is only ever cancelled: the workflow gave it up, and its money may be on its way back.
+    given_up_at = models.DateTimeField(null=True, blank=True)
     # Executions of the workflow begun for it; the sweep claims the next number by a conditional update.
     workflow_runs = models.PositiveSmallIntegerField(default=1, db_default=1)
     created_at = models.DateTimeField(db_default=Now())
@@ -290,7 +292,9 @@ class Order(models.Model):
             self._check_way("fulfilment", FULFILMENT_MOVES[FulfilmentStatus(self.fulfilment_status)], fulfilment)
             changes["fulfilment_status"] = fulfilment
         if mark != Mark.NONE and mark != self.mark:
-            if self.mark in {Mark.CANCELLED, Mark.FAILED}:
+            if self.mark == Mark.FAILED and mark == Mark.CANCELLED:
+                changes["failed_at"] = None  # somebody, or the sweep, has brought it to an end
+            elif self.mark in {Mark.CANCELLED, Mark.FAILED}:
                 raise IllegalTransition(f"{self.number} is {self.mark}: it cannot become {mark}.")
             changes[f"{mark}_at"] = Now()
         if not changes:

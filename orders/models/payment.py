@@ -26,9 +26,10 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         (served by payment_open); or with a refund on its way (served by refund_pending).
         """
         over = Q(order__cancelled_at__isnull=False) | Q(order__failed_at__isnull=False)
-        undecided = Q(state__in=PaymentState.undecided()) | Q(state=PaymentState.VOIDED, void_checked_at=None)
+        undecided = Q(state__in=PaymentState.voidable()) | Q(state=PaymentState.VOIDED, void_checked_at=None)
         waiting = Q(pk__in=Refund.objects.filter(state=RefundState.PENDING).values("payment"))
-        return self.filter((over & undecided) | waiting, updated_at__lt=before)
+        failed = Q(order__failed_at__isnull=False)  # its stock waits until its money is settled
+        return self.filter((over & undecided) | failed | waiting, updated_at__lt=before)
 
     def waiting_too_long(self, now: datetime) -> Self:
         """Whose customer has not answered the bank in time, with the workflow still waiting for it."""
@@ -82,7 +83,7 @@ class Payment(models.Model):
             models.Index(
                 fields=["updated_at"],
                 name="payment_open",
-                condition=Q(state__in=["intended", "requires_action", "unknown"])
+                condition=Q(state__in=["intended", "requires_action", "unknown", "declined"])
                 | Q(state="voided", void_checked_at=None),
             ),
         ]

@@ -1,6 +1,7 @@
 """Calling an order off: by its owner or staff at once, by the workflow when its retries were in vain."""
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from catalog.models import StockMovement
 from catalog.services import release_stock, return_stock
@@ -22,11 +23,7 @@ def cancel_order(*, order: Order, reason: str, actor: str) -> Order:
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         if order.mark == Mark.CANCELLED:
             return order
-        if FulfilmentStatus(order.fulfilment_status) not in CANCELLABLE:
-            raise IllegalTransition(
-                f"{order.number} is {order.status}: what has shipped cannot be cancelled; refund it instead.",
-                orderStatus=order.status,
-            )
+        _check_cancellable(order)
         held = order.fulfilment_status
         order.move_to(fulfilment=FulfilmentStatus.UNFULFILLED, mark=Mark.CANCELLED, reason=reason)
         if held == FulfilmentStatus.RESERVED:
@@ -51,16 +48,44 @@ def compensate(*, order: Order, reason: str) -> Order:
     that another execution has completed meanwhile stays what it is. Raises PaymentError while the provider does not
     answer, IllegalTransition once something has shipped.
     """
+    order = _give_up(order, reason)
     if order.mark == Mark.COMPLETED:
         return order
     payment = payment_of(order)
     if payment is not None:
-        if payment.state in PaymentState.undecided():
-            charge = provider().void(intent_of(payment))
-            payment = record_charge(order=order, charge=charge)
+        if payment.state in PaymentState.voidable():
+            payment = record_charge(order=order, charge=provider().void(intent_of(payment)))
         give_back_the_rest(order=order, actor="workflow", reason=reason)
         settle_refunds(payment=payment)
-    return cancel_order(order=order, reason=reason, actor="workflow")
+    return cancel_order(order=order, reason=order.cancel_reason or reason, actor="workflow")
+
+
+def _give_up(order: Order, reason: str) -> Order:
+    """From now on no step moves the order forward, whatever becomes of this execution. Raises IllegalTransition."""
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        if order.mark == Mark.NONE:
+            _check_cancellable(order)
+            Order.objects.filter(pk=order.pk, given_up_at=None).update(given_up_at=Now(), cancel_reason=reason)
+            order.refresh_from_db(fields=["given_up_at", "cancel_reason"])
+    return order
+
+
+def _check_cancellable(order: Order) -> None:
+    if FulfilmentStatus(order.fulfilment_status) not in CANCELLABLE:
+        raise IllegalTransition(
+            f"{order.number} is {order.status}: what has shipped cannot be cancelled; refund it instead.",
+            orderStatus=order.status,
+        )
+
+
+def finish_failed_order(*, order: Order) -> Order:
+    """Cancel an order whose compensation had not finished, once its money is where it belongs; its stock goes back."""
+    payment = payment_of(order)
+    settled = payment is None or (payment.state not in PaymentState.voidable() and not payment.refundable)
+    if order.mark == Mark.FAILED and settled:
+        return cancel_order(order=order, reason="workflow-failed", actor="workflow")
+    return order
 
 
 def fail_order(*, order: Order) -> Order:

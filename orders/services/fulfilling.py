@@ -21,16 +21,18 @@ def check_open(order: Order) -> Order:
     """Give the order back while it can still move forward. Raises OrderIsOver."""
     if order.mark in {Mark.CANCELLED, Mark.FAILED}:
         raise OrderIsOver(f"{order.number} is {order.mark}.")
+    if order.given_up_at:
+        raise OrderIsOver(f"{order.number} is being cancelled.")
     return order
 
 
 def deduct_held_stock(*, order: Order) -> Order:
     """What was held leaves the shelf. Twice or late is harmless.
 
-    Raises IllegalTransition when the order was cancelled meanwhile.
+    Raises OrderIsOver when the order was cancelled meanwhile.
     """
     with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        order = check_open(Order.objects.locked().select_related("user").get(pk=order.pk))
         left_already = order.fulfilment_status in SHIPMENT
         if not left_already and order.move_to(fulfilment=FulfilmentStatus.DEDUCTED):
             deduct_stock(lines=order.line_stock(), reference=order.number, actor="workflow")

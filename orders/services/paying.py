@@ -3,6 +3,7 @@
 The intent is written before the provider is called, and its answer after: no network inside a transaction.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 
@@ -22,6 +23,14 @@ from vibecode.errors import Conflict
 from vibecode.observability import metric
 from vibecode.outbox import publish
 
+_S = PaymentState
+# What an answer may still change, by what is known: one that comes late never undoes a newer one.
+LATER: Mapping[PaymentState, frozenset[PaymentState]] = {
+    **dict.fromkeys((_S.INTENDED, _S.REQUIRES_ACTION, _S.UNKNOWN), frozenset(_S) - {_S.INTENDED}),
+    _S.DECLINED: frozenset({_S.CAPTURED, _S.VOIDED}),
+    _S.VOIDED: frozenset({_S.CAPTURED}),
+    _S.CAPTURED: frozenset(),
+}
 log = structlog.stdlib.get_logger("vibecode.payments")
 
 
@@ -143,7 +152,7 @@ def record_charge(*, order: Order, charge: Charge) -> Payment:
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         payment = Payment.objects.locked().get(order=order)
         before = payment.state
-        if before == PaymentState.CAPTURED or charge.state == PaymentState.INTENDED:
+        if charge.state not in LATER[PaymentState(before)]:
             return payment
         payment.state = charge.state
         payment.provider_id = charge.provider_id or payment.provider_id
@@ -266,7 +275,9 @@ def fail_refund(*, order: Order, reference: str, reason: str) -> None:
             return
         Refund.objects.filter(pk=refund.pk).update(state=RefundState.FAILED, last_error=reason[:300])
         Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
-        order.move_on()
+        left = payment.refunded - refund.amount
+        if not order.move_to(payment=PaymentStatus.PARTLY_REFUNDED if left else PaymentStatus.PAID):
+            order.move_on()
         order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount), reason=reason)
         log.error("refund failed", order=order.number, refund=reference, why=reason)
 
@@ -280,7 +291,7 @@ def settle_money(*, order: Order) -> None:
     payment = payment_of(order)
     if payment is None:
         return
-    if order.mark in {Mark.CANCELLED, Mark.FAILED} and payment.state in PaymentState.undecided():
+    if order.mark in {Mark.CANCELLED, Mark.FAILED} and payment.state in PaymentState.voidable():
         payment = record_charge(order=order, charge=provider().void(intent_of(payment)))
     settle_refunds(payment=payment)
 

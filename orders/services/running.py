@@ -3,6 +3,7 @@
 Executions are named after the order; the n-th one is ``<number>-<n>``, n claimed by a conditional update.
 """
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -17,8 +18,7 @@ from django.utils import timezone
 from orders.models import IllegalTransition, Order, Payment
 from orders.payments import PaymentError, provider
 from orders.payments.webhook import StripeEvent
-from orders.services.cancelling import compensate
-from orders.services.fulfilling import OrderIsOver, check_open
+from orders.services.cancelling import compensate, finish_failed_order
 from orders.services.paying import fail_refund, intent_of, look_at_void, payment_of, record_charge, settle_money
 from orders.status import Mark, PaymentState, RefundState
 from vibecode.executions import WorkflowAway, answer_task, execution_status, start_execution
@@ -28,7 +28,9 @@ log = structlog.stdlib.get_logger("vibecode.workflow")
 
 type Look = tuple[Order, Callable[[Order], str], str]
 
-MOST_AT_ONCE = 100  # orders a sweep looks at, so that it ends before its function does
+# A sweep ends before its function does. It takes whom it finds by chance, so that the hopeless starve nobody.
+MOST_AT_ONCE = 100
+MOST_SECONDS = 60.0
 
 
 def execution_name(order: Order) -> str:
@@ -47,11 +49,8 @@ def continue_order(*, order: Order) -> str:
     A name that was never begun (its fact was lost, or whoever claimed it died) is begun; after one that has ended, the
     next number is claimed. Raises WorkflowAway.
     """
-    try:
-        order = check_open(Order.objects.get(pk=order.pk))
-    except OrderIsOver:
-        return "over"
-    if order.mark == Mark.COMPLETED:
+    order = Order.objects.get(pk=order.pk)
+    if order.mark != Mark.NONE:
         return "over"
     status = execution_status(execution_name(order))
     if status == "RUNNING":
@@ -127,13 +126,16 @@ def sweep_orders(*, say: Callable[[str], object] = lambda _: None, dry_run: bool
     """
     before = timezone.now() - timedelta(seconds=settings.ORDER_STUCK_SECONDS)
     done: Counter[str] = Counter()
-    late = Payment.objects.waiting_too_long(timezone.now()).select_related("order").order_by("pk")[:MOST_AT_ONCE]
+    late = Payment.objects.waiting_too_long(timezone.now()).select_related("order").order_by("?")[:MOST_AT_ONCE]
     work: list[Look] = [(payment.order, _wake, "waits too long") for payment in late]
-    stuck = Order.objects.stuck(before).order_by("updated_at")[:MOST_AT_ONCE]
+    stuck = Order.objects.stuck(before).order_by("?")[:MOST_AT_ONCE]
     work += [(order, _unstick, "is stuck") for order in stuck]
-    unsettled = Payment.objects.unsettled(before).select_related("order").order_by("updated_at")[:MOST_AT_ONCE]
+    unsettled = Payment.objects.unsettled(before).select_related("order").order_by("?")[:MOST_AT_ONCE]
     work += [(payment.order, _settle, "has money to settle") for payment in unsettled]
+    deadline = time.monotonic() + MOST_SECONDS
     for order, look_after, trouble in work:
+        if time.monotonic() > deadline:
+            break
         outcome = trouble if dry_run else _try(order, look_after)
         done[outcome] += 1
         if outcome != "running":
@@ -170,4 +172,5 @@ def _unstick(order: Order) -> str:
 def _settle(order: Order) -> str:
     look_at_void(order=order)
     settle_money(order=order)
+    finish_failed_order(order=Order.objects.select_related("user").get(pk=order.pk))
     return "settled"

@@ -7,8 +7,8 @@ import pytest
 from django.db import transaction
 
 from catalog.models import Product, StockMovement
-from orders.models import IllegalTransition, Order, TimelineEntry
-from orders.services import audit_stock, cancel_order, deduct_held_stock
+from orders.models import Order, TimelineEntry
+from orders.services import OrderIsOver, audit_stock, cancel_order, deduct_held_stock
 from orders.status import FulfilmentStatus, Mark, PaymentStatus
 from tests.in_process import Caller, order_body, shelf
 from tests.platform.answers import assert_refused, pointers
@@ -144,7 +144,7 @@ def test_an_order_that_was_cancelled_meanwhile_is_not_deducted(shopper: Caller, 
     order = place(shopper)
     cancel_order(order=order, reason="", actor="tests")
 
-    with pytest.raises(IllegalTransition), transaction.atomic():
+    with pytest.raises(OrderIsOver), transaction.atomic():
         deduct_held_stock(order=order)
     assert shelf(lamp) == (10, 0)
 

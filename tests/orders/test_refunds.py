@@ -11,8 +11,8 @@ from django.db.models import F
 
 from orders import services, workflow
 from orders.models import Order, Payment, Refund
+from tests.books import Books
 from tests.in_process import Caller
-from tests.orders.conftest import Books
 from tests.platform.answers import assert_refused
 from vibecode.models import OutboxEvent
 

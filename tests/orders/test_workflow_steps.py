@@ -16,8 +16,8 @@ from orders.payments import Charge, PaymentError
 from orders.payments.demo import DemoProvider
 from orders.services import OrderIsOver, PaymentDeclined, PaymentExpired, PaymentRequiresAction, audit_stock
 from orders.status import PaymentState
+from tests.books import Books
 from tests.in_process import Caller, shelf
-from tests.orders.conftest import Books
 from vibecode.models import OutboxEvent
 
 type Placed = Callable[..., Order]
@@ -97,7 +97,7 @@ def test_stock_is_not_deducted_after_a_cancellation(placed: Placed) -> None:
     order = placed()
     services.cancel_order(order=order, reason="", actor="me")
 
-    with pytest.raises(IllegalTransition), transaction.atomic():
+    with pytest.raises(OrderIsOver), transaction.atomic():
         run(workflow.deduct_stock, order)
 
     assert shelf(order.lines.get().product) == (10, 0)
@@ -127,7 +127,7 @@ def test_a_declined_payment_ends_cancelled_with_its_stock_back(placed: Placed, b
     order = Order.objects.get(pk=order.pk)
     assert (order.payment_status, order.cancel_reason) == ("declined", "payment-declined")
     assert shelf(order.lines.get().product) == (10, 0)
-    assert books.of(order.number) == {"captured": [], "voided": False, "refunded": []}
+    assert books.of(order.number) == {"captured": [], "voided": True, "refunded": []}
 
 
 def test_a_provider_that_fails_twice_is_paid_the_third_time(placed: Placed, books: Books) -> None:
@@ -312,4 +312,56 @@ def test_a_cancellation_that_comes_late_leaves_a_complete_order_alone(placed: Pl
 
     assert run(workflow.cancel_order, order, error={"Error": "States.Timeout"}) == "completed"
     assert run(workflow.fail_order, order) == "completed"
+    assert books.of(order.number)["refunded"] == []
+
+
+def test_an_order_that_failed_is_cancelled_by_the_sweep_once_its_money_is_settled(
+    placed: Placed, books: Books, settings: Any
+) -> None:
+    settings.PAYMENT_TIMEOUT_SECONDS = 0.3
+    settings.ORDER_STUCK_SECONDS = 0
+    order = placed("demo_down")
+    with pytest.raises(PaymentError):
+        run(workflow.process_payment, order)
+    run(workflow.fail_order, order)
+
+    services.sweep_orders()
+
+    order = Order.objects.get(pk=order.pk)
+    assert (order.status, order.cancel_reason) == ("cancelled", "workflow-failed")
+    assert books.of(order.number) == {"captured": [], "voided": True, "refunded": []}
+    assert shelf(order.lines.get().product) == (10, 0)
+    assert audit_stock() == []
+
+
+def test_an_order_that_was_given_up_goes_forward_no_more(
+    placed: Placed, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = placed()
+    run(workflow.process_payment, order)
+
+    def dies(**_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("orders.services.cancelling.cancel_order", dies)  # after the refund, before the cancellation
+    with pytest.raises(RuntimeError):
+        run(workflow.cancel_order, order, error={"Error": "States.Timeout"})
+    monkeypatch.undo()
+    for step in (workflow.validate_order, workflow.process_payment, workflow.deduct_stock, workflow.complete_order):
+        with pytest.raises(OrderIsOver), transaction.atomic():
+            run(step, order)
+
+    assert run(workflow.cancel_order, order, error={"Error": "OrderIsOver"}) == "cancelled"
+    assert Order.objects.get(pk=order.pk).cancel_reason == "payment-failed"
+    assert books.of(order.number)["refunded"] == ["5.00"]
+
+
+def test_what_has_shipped_is_not_refunded_by_a_compensation(placed: Placed, books: Books) -> None:
+    order = placed()
+    all_the_way(order)
+    Order.objects.filter(pk=order.pk).update(completed_at=None, fulfilment_status="shipped")
+
+    with pytest.raises(IllegalTransition), transaction.atomic():
+        run(workflow.cancel_order, order, error={"Error": "States.Timeout"})
+
     assert books.of(order.number)["refunded"] == []

@@ -16,10 +16,10 @@ from tests.platform import doors
 from tests.platform.logs import read_log
 from vibecode import aws, lambda_entry, resources
 from vibecode.errors import DatabaseAway
-from vibecode.lambda_entry import Refused, handler
+from vibecode.lambda_entry import LONGEST_WAIT, Refused, handler
 from vibecode.local.folder import REPOSITORY
 from vibecode.local.lambda_runtime import Context
-from vibecode.resources import LOCAL_ACCOUNT, Queue, Resources, Schedule
+from vibecode.resources import LOCAL_ACCOUNT, QUEUES, Queue, Resources, Schedule
 
 HERE = "tests.platform.doors"
 STEP = f"{HERE}.step"
@@ -237,11 +237,11 @@ def test_a_queue_that_cannot_be_told_when_still_gets_its_failures() -> None:
     assert "messages come back only after the queue's time-out" in {line["event"] for line in lines}
 
 
-def test_the_wait_doubles_to_a_minute_with_jitter() -> None:
-    waits = {receives: {lambda_entry._wait(receives) for _ in range(300)} for receives in (1, 2, 3, 6, 400)}
+def test_the_wait_doubles_to_two_minutes_with_jitter() -> None:
+    waits = {receives: {lambda_entry._wait(receives) for _ in range(2000)} for receives in (1, 2, 3, 6, 400)}
 
     assert {n: (min(found), max(found)) for n, found in waits.items()} == {
-        1: (1, 2), 2: (2, 4), 3: (4, 8), 6: (30, 60), 400: (30, 60),
+        1: (1, 2), 2: (2, 4), 3: (4, 8), 6: (32, 64), 400: (60, 120),
     }  # fmt: skip
 
 
@@ -289,3 +289,10 @@ def test_a_connection_is_kept_between_invocations_and_a_dead_one_is_replaced() -
         admin.execute("SELECT pg_terminate_backend(%s)", [first])
 
     assert invoke({"command": f"{HERE}.query"})["pid"] != first
+
+
+def test_a_message_comes_back_for_longer_than_any_lease_it_may_wait_for() -> None:
+    shortest = sum(max(1, min(LONGEST_WAIT, 2 ** min(receives, 10)) // 2) for receives in range(1, QUEUES[0].tries))
+
+    assert {queue.tries for queue in QUEUES} == {QUEUES[0].tries}
+    assert shortest > 300  # MAIL_OUTCOME_SECONDS of a real stage, the longest of them

@@ -30,8 +30,8 @@ def draw(machine: dict[str, Any], indent: str = "    ") -> Iterator[str]:
             errors = ", ".join("any error" if error == "States.ALL" else error for error in catch["ErrorEquals"])
             yield f"{indent}{name} --> {catch['Next']}: {errors}"
         for retry in state.get("Retry", ()):
-            if len(retry["ErrorEquals"]) == 1:
-                yield f"{indent}{name} --> {name}: {retry['ErrorEquals'][0]}, {retry['MaxAttempts']} times"
+            if "PaymentError" in retry["ErrorEquals"]:
+                yield f"{indent}{name} --> {name}: {', '.join(retry['ErrorEquals'])}, {retry['MaxAttempts']} times"
 
 
 class Command(BaseCommand):

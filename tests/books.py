@@ -1,4 +1,4 @@
-"""The demo payment provider for the tests beside this file, and orders placed with one of its methods."""
+"""The demo payment provider for tests, and orders placed with one of its methods."""
 
 import json
 import signal
