@@ -272,11 +272,12 @@ class Killer(threading.Thread):
         self.kills: list[str] = []
 
     def run(self) -> None:
-        """Kill until done."""
+        """Kill until done, round after round, each round in another order."""
+        waiting: list[str] = []
         while not self.done.wait(self.chance.uniform(*self.pause)):
-            name = self.chance.choice(self.names)
-            self.shop.kill(name)
-            self.kills.append(name)
+            waiting = waiting or self.chance.sample(self.names, len(self.names))
+            self.kills.append(waiting.pop())
+            self.shop.kill(self.kills[-1])
 
 
 def _get(address: str) -> Any:
