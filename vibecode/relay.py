@@ -149,7 +149,7 @@ def _send(lease: uuid.UUID, facts: Sequence[Fact], passed: Passed) -> None:
             with connection.cursor() as cursor:  # too little of the lease is left for another call
                 cursor.execute(_GIVE_BACK, {"lease": lease})
             break
-        outcomes = _too_large(request[0]) or _put(request)
+        outcomes = _too_large(request[0]) or _put(request, enough)
         _settle(lease, request, outcomes, passed)
 
 
@@ -175,8 +175,12 @@ def _too_large(fact: Fact) -> list[Setback | None]:
     ]
 
 
-def _put(facts: Sequence[Fact]) -> list[Setback | None]:
-    """One PutEvents; for each fact None where the bus took it. No transaction is open."""
+def _put(facts: Sequence[Fact], enough: float) -> list[Setback | None]:
+    """One PutEvents; for each fact None where the bus took it. No transaction is open.
+
+    A request that is refused as a whole is sent entry by entry, while there is enough of the lease: until ``enough`` by
+    the monotonic clock.
+    """
     try:
         answer = aws.client("events", seconds=CALL_SECONDS, tries=1).put_events(
             Entries=[
@@ -193,7 +197,7 @@ def _put(facts: Sequence[Fact]) -> list[Setback | None]:
     except aws.service_errors() as error:
         blamed = aws.error_code(error) in BLAMES_AN_ENTRY
         if blamed and len(facts) > 1:  # only the guilty one is to suffer
-            return [outcome for fact in facts for outcome in _put([fact])]
+            return [outcome for fact in facts for outcome in _put_alone(fact, enough)]
         return [Setback(str(error), own=blamed)] * len(facts)
     return [
         None
@@ -201,6 +205,12 @@ def _put(facts: Sequence[Fact]) -> list[Setback | None]:
         else Setback(f"{code}: {entry.get('ErrorMessage', '')}", own=code not in BUS_TROUBLE)
         for entry in answer["Entries"]
     ]
+
+
+def _put_alone(fact: Fact, enough: float) -> list[Setback | None]:
+    if time.monotonic() > enough:
+        return [Setback("There was no time left to send it by itself.", own=False)]
+    return _put([fact], enough)
 
 
 def _settle(lease: uuid.UUID, facts: Sequence[Fact], outcomes: Sequence[Setback | None], passed: Passed) -> None:
