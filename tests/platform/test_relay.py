@@ -250,8 +250,8 @@ def test_a_slow_relay_leaves_alone_what_another_one_has_taken_meanwhile(
     others = uuid.uuid4()
     put = outbox.relay.__globals__["_put"]
 
-    def slow(facts: Any) -> Any:
-        outcomes = put(facts)
+    def slow(facts: Any, enough: float) -> Any:
+        outcomes = put(facts, enough)
         OutboxEvent.objects.update(lease=others)  # our lease ran out while we waited, and somebody else took it
         return outcomes
 
