@@ -62,6 +62,7 @@ FULFILMENT: dict[str, str] = {
 # What Step Functions calls it, in words and on a colour. A cancelled order's execution ends in OrderFailed.
 EXECUTION = {
     "": ("Not begun", ""),
+    "-": ("No longer kept", ""),
     "?": ("Does not answer", "warning"),
     "RUNNING": ("Running", "info"),
     "SUCCEEDED": ("Finished", "success"),
@@ -72,7 +73,7 @@ EXECUTION = {
 ADDRESS = ("name", "line1", "line2", "postalCode", "city", "region", "country", "phone")
 CANCEL = ActionDialog(
     title="Cancel this order?",
-    description="What it holds goes back on the shelf. This cannot be undone.",
+    description="What it holds goes back on the shelf, and what was paid is refunded. This cannot be undone.",
     form_class=ReasonForm,
     form_submit_text="Cancel the order",
 )
@@ -165,6 +166,8 @@ class OrderAdmin(ReadOnlyAdmin):
             status = execution_status(name)
         except WorkflowAway:
             status = "?"
+        if not status and order.mark != Mark.NONE:
+            status = "-"
         word = EXECUTION.get(status, (status.capitalize().replace("_", " "), ""))
         return over(label(status, word[0], {status: word[1]}), name)
 

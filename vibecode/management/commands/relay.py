@@ -20,6 +20,7 @@ log = structlog.stdlib.get_logger("vibecode.relay")
 class Command(BaseCommand):
     """Looks again every moment until SIGTERM or Ctrl-C, which let it finish the batch in hand."""
 
+    requires_system_checks = ()  # they ask a database that may be starting; the relay waits for it
     help = "Put the facts of the outbox on the bus."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
