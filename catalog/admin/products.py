@@ -1,4 +1,7 @@
-"""Products in the admin: found, made, changed, published, archived. Imported by catalog.admin."""
+"""Products in the admin: found, made, changed, published, archived. Imported by catalog.admin.
+
+Longer than most modules: the list, the page and the form of a product share their columns and their rights.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -6,10 +6,11 @@ Called by services outside of any transaction; settings choose the provider. Nob
 import functools
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, Self
 
 from django.conf import settings
 
+from orders.models import Payment
 from orders.status import PaymentState
 
 
@@ -29,6 +30,17 @@ class Intent:
     currency: str
     method: str
     provider_id: str = ""  # where an earlier answer told it
+
+    @classmethod
+    def of(cls, payment: Payment) -> Self:
+        """What the provider is told of a payment of ours."""
+        return cls(
+            reference=payment.reference,
+            amount=payment.amount,
+            currency=payment.currency,
+            method=payment.method,
+            provider_id=payment.provider_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)

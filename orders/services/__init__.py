@@ -4,17 +4,15 @@ from orders.services.auditing import audit_stock
 from orders.services.cancelling import cancel_order, compensate, fail_order
 from orders.services.fulfilling import OrderIsOver, check_open, complete_order, confirm_order, deduct_held_stock
 from orders.services.paying import (
-    NotRefundable,
     PaymentDeclined,
     PaymentExpired,
     PaymentRequiresAction,
     pay,
-    payment_of,
     record_charge,
-    request_refund,
     settle_money,
 )
 from orders.services.placing import Basket, TotalMismatch, UnknownPaymentMethod, place_order
+from orders.services.refunding import NotRefundable, request_refund
 from orders.services.running import (
     await_customer,
     continue_order,
@@ -48,7 +46,6 @@ __all__ = [
     "fail_order",
     "pay",
     "payment_news",
-    "payment_of",
     "place_order",
     "record_charge",
     "request_refund",

@@ -7,8 +7,9 @@ from catalog.models import StockMovement
 from catalog.services import release_stock, return_stock
 from orders.events import OrderCancelled, OrderFailed
 from orders.models import IllegalTransition, Order
-from orders.payments import provider
-from orders.services.paying import give_back_the_rest, intent_of, payment_of, record_charge, settle_refunds
+from orders.payments import Intent, provider
+from orders.services.paying import payment_of, record_charge
+from orders.services.refunding import give_back_the_rest, settle_refunds
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
 from vibecode.outbox import publish
 
@@ -54,7 +55,7 @@ def compensate(*, order: Order, reason: str) -> Order:
     payment = payment_of(order)
     if payment is not None:
         if payment.state in PaymentState.voidable():
-            payment = record_charge(order=order, charge=provider().void(intent_of(payment)))
+            payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
         give_back_the_rest(order=order, actor="workflow", reason=reason)
         settle_refunds(payment=payment)
     return cancel_order(order=order, reason=order.cancel_reason or reason, actor="workflow")

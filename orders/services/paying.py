@@ -1,11 +1,10 @@
-"""An order's money: taken once, given back never twice. By the workflow, the consumers, the sweep and the webhook.
+"""An order's money: taken once, and brought to where it belongs. By the workflow, consumers, sweep and webhook.
 
 The intent is written before the provider is called, and its answer after: no network inside a transaction.
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
-from decimal import Decimal
 
 import structlog
 from django.conf import settings
@@ -14,11 +13,12 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from orders.events import OrderPaid, OrderRefunded, RefundRequested
-from orders.models import Order, Payment, Refund
+from orders.events import OrderPaid
+from orders.models import Order, Payment
 from orders.payments import Charge, Intent, PaymentError, provider
 from orders.services.fulfilling import check_open
-from orders.status import Mark, PaymentState, PaymentStatus, RefundState
+from orders.services.refunding import give_back_the_rest, settle_refunds
+from orders.status import Mark, PaymentState, PaymentStatus
 from vibecode.errors import Conflict
 from vibecode.observability import metric
 from vibecode.outbox import publish
@@ -55,13 +55,6 @@ class PaymentExpired(Conflict):
     title = "The payment was not confirmed in time"
 
 
-class NotRefundable(Conflict):
-    """There is less to give back than was asked for."""
-
-    code = "not-refundable"
-    title = "So much cannot be refunded"
-
-
 def pay(*, order: Order) -> Payment:
     """Take the money of an order, once however often and from wherever it is asked. Calls the provider.
 
@@ -90,7 +83,7 @@ def pay(*, order: Order) -> Payment:
 
 
 def _ask(payment: Payment) -> Charge:
-    intent = intent_of(payment)
+    intent = Intent.of(payment)
     if not payment.amount:
         return Charge(PaymentState.CAPTURED)  # nothing to pay
     if payment.attempts > 1:
@@ -103,17 +96,6 @@ def _ask(payment: Payment) -> Charge:
 def payment_of(order: Order) -> Payment | None:
     """The payment of an order as it is now; None while the provider was never asked."""
     return Payment.objects.filter(order=order).first()
-
-
-def intent_of(payment: Payment) -> Intent:
-    """What the provider is told of a payment."""
-    return Intent(
-        reference=payment.reference,
-        amount=payment.amount,
-        currency=payment.currency,
-        method=payment.method,
-        provider_id=payment.provider_id,
-    )
 
 
 def _intend(order: Order) -> Payment:
@@ -188,100 +170,6 @@ def _follow(order: Order, payment: Payment) -> None:
             order.move_to(payment=PaymentStatus.DECLINED)
 
 
-# --- giving back -----------------------------------------------------------------------------------------------------
-def request_refund(*, order: Order, amount: Decimal | None, reason: str, actor: str) -> Refund:
-    """Write down that money goes back, the whole rest where ``amount`` is None. The consumer carries it out.
-
-    Raises NotRefundable when there is less left of what was captured; then nothing was written.
-    """
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        payment = Payment.objects.locked().filter(order=order).first()
-        left = payment.refundable if payment else Decimal("0.00")
-        wanted = left if amount is None else amount
-        if payment is None or not 0 < wanted <= left:
-            raise NotRefundable(
-                f"{left} {order.currency} of {order.number} can be refunded, not {wanted}.",
-                refundable=str(left),
-                currency=order.currency,
-            )
-        return _write_refund(order, payment, wanted, reason=reason, actor=actor)
-
-
-def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
-    """Write down the refund of all that is left of an order's capture; nothing where there is none."""
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        payment = Payment.objects.locked().filter(order=order).first()
-        if payment is not None and payment.refundable > 0:
-            _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
-
-
-def _write_refund(order: Order, payment: Payment, amount: Decimal, *, reason: str, actor: str) -> Refund:
-    number = payment.refunds.count() + 1  # under the payment's lock
-    refund = Refund.objects.create(
-        payment=payment,
-        reference=f"{payment.reference}-R{number}",
-        amount=amount,
-        reason=reason,
-        actor=actor,
-    )
-    Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") + amount, updated_at=Now())
-    order.move_on()
-    publish(RefundRequested.of(order, refund_reference=refund.reference, amount=amount))
-    order.tell(RefundRequested.detail_type, actor=actor, refund=refund.reference, amount=str(amount))
-    return refund
-
-
-def settle_refunds(*, payment: Payment) -> None:
-    """Carry out the refunds of a payment that are on their way. Calls the provider; may be repeated at any point.
-
-    Raises PaymentError while the provider does not answer.
-    """
-    for refund in Refund.objects.filter(payment=payment, state=RefundState.PENDING).order_by("id"):
-        try:
-            provider_id = provider().refund(intent_of(payment), reference=refund.reference, amount=refund.amount)
-        except PaymentError as error:
-            Refund.objects.filter(pk=refund.pk).update(last_error=str(error)[:300])
-            raise
-        _record_refund(refund, provider_id)
-
-
-def _record_refund(refund: Refund, provider_id: str) -> None:
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(payment=refund.payment_id)
-        payment = Payment.objects.locked().get(pk=refund.payment_id)
-        settled = Refund.objects.filter(pk=refund.pk, state=RefundState.PENDING).update(
-            state=RefundState.SETTLED, provider_id=provider_id, settled_at=Now(), last_error=""
-        )
-        if not settled:
-            return  # somebody else was told the same
-        open_still = payment.refunds.filter(state=RefundState.PENDING).exists()
-        whole = payment.refunded == payment.captured and not open_still
-        if not order.move_to(payment=PaymentStatus.REFUNDED if whole else PaymentStatus.PARTLY_REFUNDED):
-            order.move_on()
-        Payment.objects.filter(pk=payment.pk).update(updated_at=Now())
-        publish(OrderRefunded.of(order, refund_reference=refund.reference, amount=refund.amount))
-        order.tell(OrderRefunded.detail_type, actor="payment", refund=refund.reference, amount=str(refund.amount))
-
-
-def fail_refund(*, order: Order, reference: str, reason: str) -> None:
-    """The bank sent a refund back: what it was can be given back again, and staff see why. Twice is harmless."""
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        payment = Payment.objects.locked().get(order=order)
-        refund = payment.refunds.filter(reference=reference).exclude(state=RefundState.FAILED).first()
-        if refund is None:
-            return
-        Refund.objects.filter(pk=refund.pk).update(state=RefundState.FAILED, last_error=reason[:300])
-        Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
-        left = payment.refunded - refund.amount
-        if not order.move_to(payment=PaymentStatus.PARTLY_REFUNDED if left else PaymentStatus.PAID):
-            order.move_on()
-        order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount), reason=reason)
-        log.error("refund failed", order=order.number, refund=reference, why=reason)
-
-
 def settle_money(*, order: Order) -> None:
     """Bring an order's money to where it belongs.
 
@@ -292,7 +180,7 @@ def settle_money(*, order: Order) -> None:
     if payment is None:
         return
     if order.mark in {Mark.CANCELLED, Mark.FAILED} and payment.state in PaymentState.voidable():
-        payment = record_charge(order=order, charge=provider().void(intent_of(payment)))
+        payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
     settle_refunds(payment=payment)
 
 
@@ -303,5 +191,5 @@ def look_at_void(*, order: Order) -> None:
     """
     payment = payment_of(order)
     if payment is not None and payment.state == PaymentState.VOIDED:
-        payment = record_charge(order=order, charge=provider().look_up(intent_of(payment)))
+        payment = record_charge(order=order, charge=provider().look_up(Intent.of(payment)))
         Payment.objects.filter(pk=payment.pk).update(void_checked_at=Now(), updated_at=Now())

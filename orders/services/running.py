@@ -16,10 +16,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from orders.models import IllegalTransition, Order, Payment
-from orders.payments import PaymentError, provider
+from orders.payments import Intent, PaymentError, provider
 from orders.payments.webhook import StripeEvent
 from orders.services.cancelling import compensate, finish_failed_order
-from orders.services.paying import fail_refund, intent_of, look_at_void, payment_of, record_charge, settle_money
+from orders.services.paying import look_at_void, payment_of, record_charge, settle_money
+from orders.services.refunding import fail_refund
 from orders.status import Mark, PaymentState, RefundState
 from vibecode.executions import WorkflowAway, answer_task, execution_status, start_execution
 from vibecode.inbox import handle_once
@@ -162,7 +163,7 @@ def _unstick(order: Order) -> str:
         return "cancelled"
     payment = payment_of(order)
     if payment is not None and payment.state == PaymentState.REQUIRES_ACTION:
-        charge = provider().look_up(intent_of(payment))
+        charge = provider().look_up(Intent.of(payment))
         if charge.state != payment.state:  # the provider's news of it was lost
             record_charge(order=order, charge=charge)
             return _wake(order)

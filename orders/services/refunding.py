@@ -1,0 +1,120 @@
+"""Money on its way back: written down in the transaction that decides it, carried out later, never twice.
+
+By the views, the workflow, the consumers, the sweep and the webhook.
+"""
+
+from decimal import Decimal
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from orders.events import OrderRefunded, RefundRequested
+from orders.models import Order, Payment, Refund
+from orders.payments import Intent, PaymentError, provider
+from orders.status import PaymentStatus, RefundState
+from vibecode.errors import Conflict
+from vibecode.outbox import publish
+
+log = structlog.stdlib.get_logger("vibecode.payments")
+
+
+class NotRefundable(Conflict):
+    """There is less to give back than was asked for."""
+
+    code = "not-refundable"
+    title = "So much cannot be refunded"
+
+
+def request_refund(*, order: Order, amount: Decimal | None, reason: str, actor: str) -> Refund:
+    """Write down that money goes back, the whole rest where ``amount`` is None. The consumer carries it out.
+
+    Raises NotRefundable when there is less left of what was captured; then nothing was written.
+    """
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().filter(order=order).first()
+        left = payment.refundable if payment else Decimal("0.00")
+        wanted = left if amount is None else amount
+        if payment is None or not 0 < wanted <= left:
+            raise NotRefundable(
+                f"{left} {order.currency} of {order.number} can be refunded, not {wanted}.",
+                refundable=str(left),
+                currency=order.currency,
+            )
+        return _write_refund(order, payment, wanted, reason=reason, actor=actor)
+
+
+def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
+    """Write down the refund of all that is left of an order's capture; nothing where there is none."""
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().filter(order=order).first()
+        if payment is not None and payment.refundable > 0:
+            _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
+
+
+def _write_refund(order: Order, payment: Payment, amount: Decimal, *, reason: str, actor: str) -> Refund:
+    number = payment.refunds.count() + 1  # under the payment's lock
+    refund = Refund.objects.create(
+        payment=payment,
+        reference=f"{payment.reference}-R{number}",
+        amount=amount,
+        reason=reason,
+        actor=actor,
+    )
+    Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") + amount, updated_at=Now())
+    order.move_on()
+    publish(RefundRequested.of(order, refund_reference=refund.reference, amount=amount))
+    order.tell(RefundRequested.detail_type, actor=actor, refund=refund.reference, amount=str(amount))
+    return refund
+
+
+def settle_refunds(*, payment: Payment) -> None:
+    """Carry out the refunds of a payment that are on their way. Calls the provider; may be repeated at any point.
+
+    Raises PaymentError while the provider does not answer.
+    """
+    for refund in Refund.objects.filter(payment=payment, state=RefundState.PENDING).order_by("id"):
+        try:
+            provider_id = provider().refund(Intent.of(payment), reference=refund.reference, amount=refund.amount)
+        except PaymentError as error:
+            Refund.objects.filter(pk=refund.pk).update(last_error=str(error)[:300])
+            raise
+        _record_refund(refund, provider_id)
+
+
+def _record_refund(refund: Refund, provider_id: str) -> None:
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(payment=refund.payment_id)
+        payment = Payment.objects.locked().get(pk=refund.payment_id)
+        settled = Refund.objects.filter(pk=refund.pk, state=RefundState.PENDING).update(
+            state=RefundState.SETTLED, provider_id=provider_id, settled_at=Now(), last_error=""
+        )
+        if not settled:
+            return  # somebody else was told the same
+        open_still = payment.refunds.filter(state=RefundState.PENDING).exists()
+        whole = payment.refunded == payment.captured and not open_still
+        if not order.move_to(payment=PaymentStatus.REFUNDED if whole else PaymentStatus.PARTLY_REFUNDED):
+            order.move_on()
+        Payment.objects.filter(pk=payment.pk).update(updated_at=Now())
+        publish(OrderRefunded.of(order, refund_reference=refund.reference, amount=refund.amount))
+        order.tell(OrderRefunded.detail_type, actor="payment", refund=refund.reference, amount=str(refund.amount))
+
+
+def fail_refund(*, order: Order, reference: str, reason: str) -> None:
+    """The bank sent a refund back: what it was can be given back again, and staff see why. Twice is harmless."""
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().get(order=order)
+        refund = payment.refunds.filter(reference=reference).exclude(state=RefundState.FAILED).first()
+        if refund is None:
+            return
+        Refund.objects.filter(pk=refund.pk).update(state=RefundState.FAILED, last_error=reason[:300])
+        Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
+        left = payment.refunded - refund.amount
+        if not order.move_to(payment=PaymentStatus.PARTLY_REFUNDED if left else PaymentStatus.PAID):
+            order.move_on()
+        order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount), reason=reason)
+        log.error("refund failed", order=order.number, refund=reference, why=reason)
