@@ -102,6 +102,10 @@ class WholeShop:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid(name), signal.SIGKILL)
 
+    def returns(self, name: str) -> int:
+        """How often the supervisor has said that this process is back."""
+        return self.output.read_text().count(f"{name} is back")
+
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """What its database says; waits while that is away."""
         for _ in range(100):
@@ -229,6 +233,7 @@ class Listener:
         self.customer = customer
         self.heard: list[list[dict[str, Any]]] = []  # by connection
         self.connected = threading.Event()
+        self.refusals: list[str] = []  # why it had to knock again
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -251,7 +256,8 @@ class Listener:
                     self.heard.append([])
                     self.connected.set()
                     self._listen(socket)
-            except (OSError, ConnectionClosed, InvalidHandshake, KeyError, ValueError):
+            except (OSError, ConnectionClosed, InvalidHandshake, KeyError, ValueError) as error:
+                self.refusals.append(f"{time.strftime('%H:%M:%S')} {error!r}")
                 time.sleep(0.2)
 
     def _listen(self, socket: Any) -> None:
@@ -261,7 +267,10 @@ class Listener:
 
 
 class Killer(threading.Thread):
-    """SIGKILLs one of these processes at a time, at random moments, until told to stop."""
+    """SIGKILLs these processes at random moments until told to stop: one to three of them, then waits for their return.
+
+    Waiting is what makes a slow machine's run as fair as a quick one's: whatever died, there comes a time of work.
+    """
 
     def __init__(
         self, shop: WholeShop, names: tuple[str, ...], chance: random.Random, pause: tuple[float, float]
@@ -276,8 +285,17 @@ class Killer(threading.Thread):
         waiting: list[str] = []
         while not self.done.wait(self.chance.uniform(*self.pause)):
             waiting = waiting or self.chance.sample(self.names, len(self.names))
-            self.kills.append(waiting.pop())
-            self.shop.kill(self.kills[-1])
+            many = self.chance.randint(1, 3)
+            self._kill(waiting[:many])
+            waiting = waiting[many:]
+
+    def _kill(self, names: list[str]) -> None:
+        returns = {name: self.shop.returns(name) for name in names}
+        for name in names:
+            self.shop.kill(name)
+            self.kills.append(name)
+            self.done.wait(self.chance.uniform(0, 1))
+        until(lambda: all(self.shop.returns(name) > times for name, times in returns.items()), 120, "all are back")
 
 
 def _get(address: str) -> Any:

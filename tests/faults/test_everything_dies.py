@@ -69,7 +69,7 @@ def place_orders(shop: WholeShop, chance: random.Random, listeners: list[Listene
     customers = [shop.customer() for _ in range(CLIENTS)]
     listeners += [Listener(customer) for customer in customers]
     for listener in listeners:
-        assert listener.connected.wait(60), "no websocket"
+        assert listener.connected.wait(60), ("no websocket", listener.refusals)
     wishes = [[chance.choice(METHODS) for _ in range(EACH)] for _ in customers]
     pauses = [[chance.uniform(0.5, 3.0) for _ in range(EACH)] for _ in customers]
 

@@ -28,7 +28,7 @@ from vibecode.local.shop import CARRIED, Process, Shop, Task, shop, starting_env
 from vibecode.local.terminal import Terminal
 
 PATIENCE = 12.0  # seconds a child has to end by itself
-SETTLED_AFTER = 20.0  # a child that lived this long is restarted at once
+SETTLED_AFTER = 10.0  # a child that lived this long is restarted at once
 LONGEST_PAUSE = 10.0
 TRIES_AT_START = 3
 TRIES_OF_ERRANDS = 6
