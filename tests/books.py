@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ class Books:
         """Stop it for good."""
         self.stop()
         self.guard.close()
+
+    def give_back(self, number: str, amount: str) -> None:
+        """Refund an order at the provider's own desk, behind our back."""
+        body = {"reference": number, "amount": amount, "refund_reference": f"desk-{uuid.uuid4().hex}"}
+        asked = urllib.request.Request(  # noqa: S310 -- our own address
+            f"{self.url}/refunds", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 -- our own address
+            assert answer.status == 201
 
     def of(self, number: str) -> dict[str, Any]:
         """Its captured charges, voids and refunds of an order: amounts as strings."""

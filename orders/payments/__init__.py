@@ -12,13 +12,21 @@ from django.conf import settings
 
 from orders.models import Payment
 from orders.status import PaymentState
+from vibecode.errors import Away
 
 
-class PaymentError(Exception):
+class PaymentError(Away):
     """The provider failed, or its answer was lost: what happened is unknown until it is looked up. Trying again helps.
 
     Step Functions retries it by this name.
     """
+
+    code = "payment-provider-away"
+    title = "The payment provider does not answer right now"
+
+
+class RefundRefused(Exception):
+    """The provider refuses a refund for good: asking again would not help, and people have to look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,10 @@ class Provider(Protocol):
         """Make any later capture impossible. What was captured before comes back as CAPTURED: refund it."""
 
     def refund(self, intent: Intent, *, reference: str, amount: Decimal) -> str:
-        """Give back ``amount``, once for each refund ``reference``. Gives the provider's id of it."""
+        """Give back ``amount``, once for each refund ``reference``. Gives the provider's id of it.
+
+        Raises RefundRefused where the provider will never do it.
+        """
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 
-from orders.payments import Charge, Intent, PaymentError
+from orders.payments import Charge, Intent, PaymentError, RefundRefused
 from orders.status import PaymentState
 
 USUAL = "demo_ok"
@@ -70,14 +70,16 @@ class DemoProvider:
         return _charge(answer)
 
     def refund(self, intent: Intent, *, reference: str, amount: Decimal) -> str:
-        """Give back ``amount``, once for each refund ``reference``. Raises PaymentError."""
+        """Give back ``amount``, once for each refund ``reference``. Raises PaymentError, RefundRefused."""
         answer = self._ask(
             "POST",
             "/refunds",
             {"reference": intent.reference, "amount": f"{amount:.2f}", "refund_reference": reference},
             key=reference,
-            expected=(201,),
+            expected=(201, 409),
         )
+        if "id" not in answer:
+            raise RefundRefused(f"the demo provider: {answer['code']}")
         return str(answer["id"])
 
     def _ask(

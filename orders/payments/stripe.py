@@ -17,7 +17,7 @@ from typing import Any
 import stripe
 from django.conf import settings
 
-from orders.payments import Charge, Intent, PaymentError
+from orders.payments import Charge, Intent, PaymentError, RefundRefused
 from orders.status import PaymentState
 
 # https://docs.stripe.com/currencies#zero-decimal and #three-decimal
@@ -102,7 +102,7 @@ class StripeProvider:
     def refund(self, intent: Intent, *, reference: str, amount: Decimal) -> str:
         """Give back ``amount``, once for each refund ``reference``: older refunds are searched for it first.
 
-        Raises PaymentError, also where Stripe refuses (more than was captured) or the refund has failed.
+        Raises RefundRefused where Stripe says no (more than was captured) or the refund has failed, else PaymentError.
         """
         try:
             units = minor_units(amount, intent.currency)
@@ -118,11 +118,13 @@ class StripeProvider:
                     {"idempotency_key": reference},
                 ).to_dict()
         except (NeverMade, ValueError) as refusal:
-            raise PaymentError(f"Stripe cannot refund {reference} of {intent.reference}: {refusal}") from refusal
+            raise RefundRefused(f"Stripe cannot refund {reference} of {intent.reference}: {refusal}") from refusal
+        except stripe.InvalidRequestError as error:
+            raise RefundRefused(_in_short(error)) from error
         except stripe.StripeError as error:
             raise _payment_error(error) from error
         if values["status"] in {"failed", "canceled"}:
-            raise PaymentError(f"Stripe's refund {values['id']} is {values['status']}")
+            raise RefundRefused(f"Stripe's refund {values['id']} is {values['status']}")
         return str(values["id"])
 
     def _refund_of(self, paid: str, reference: str) -> Values | None:
@@ -284,6 +286,10 @@ def _reason(error: stripe.StripeError) -> str:
 
 
 def _payment_error(error: stripe.StripeError) -> PaymentError:
-    """Without Stripe's own words: they may quote what was sent."""
+    return PaymentError(_in_short(error))
+
+
+def _in_short(error: stripe.StripeError) -> str:
+    """An error without Stripe's own words: they may quote what was sent."""
     known = [str(part) for part in (error.http_status, _details(error).get("code"), error.request_id) if part]
-    return PaymentError(" ".join(["Stripe:", type(error).__name__, *known]))
+    return " ".join(["Stripe:", type(error).__name__, *known])

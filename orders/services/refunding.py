@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from orders.events import OrderRefunded, RefundRequested
 from orders.models import Order, Payment, Refund
-from orders.payments import Intent, PaymentError, provider
+from orders.payments import Intent, PaymentError, RefundRefused, provider
 from orders.status import PaymentStatus, RefundState
 from vibecode.errors import Conflict
 from vibecode.outbox import publish
@@ -47,11 +47,16 @@ def request_refund(*, order: Order, amount: Decimal | None, reason: str, actor: 
 
 
 def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
-    """Write down the refund of all that is left of an order's capture; nothing where there is none."""
+    """Write down the refund of all that is left of an order's capture; nothing where there is none.
+
+    Nor where one has failed: another would fail too, and people see that they are needed.
+    """
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         payment = Payment.objects.locked().filter(order=order).first()
-        if payment is not None and payment.refundable > 0:
+        if payment is None or payment.refundable <= 0:
+            return
+        if not payment.refunds.filter(state=RefundState.FAILED).exists():
             _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
 
 
@@ -74,7 +79,8 @@ def _write_refund(order: Order, payment: Payment, amount: Decimal, *, reason: st
 def settle_refunds(*, payment: Payment) -> None:
     """Carry out the refunds of a payment that are on their way. Calls the provider; may be repeated at any point.
 
-    Raises PaymentError while the provider does not answer.
+    One that is refused for good has failed, and the others go on. Raises PaymentError while the provider does not
+    answer.
     """
     for refund in Refund.objects.filter(payment=payment, state=RefundState.PENDING).order_by("id"):
         try:
@@ -82,10 +88,14 @@ def settle_refunds(*, payment: Payment) -> None:
         except PaymentError as error:
             Refund.objects.filter(pk=refund.pk).update(last_error=str(error)[:300])
             raise
-        _record_refund(refund, provider_id)
+        except RefundRefused as refusal:
+            fail_refund(order=payment.order, reference=refund.reference, reason=str(refusal))
+        else:
+            record_refund(refund=refund, provider_id=provider_id)
 
 
-def _record_refund(refund: Refund, provider_id: str) -> None:
+def record_refund(*, refund: Refund, provider_id: str) -> None:
+    """Write down that the provider gave a refund back. Twice is harmless."""
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(payment=refund.payment_id)
         payment = Payment.objects.locked().get(pk=refund.payment_id)
@@ -103,8 +113,24 @@ def _record_refund(refund: Refund, provider_id: str) -> None:
         order.tell(OrderRefunded.detail_type, actor="payment", refund=refund.reference, amount=str(refund.amount))
 
 
+def note_refunds_elsewhere(*, order: Order, refunded: Decimal) -> None:
+    """Write down what somebody gave back at the provider's own desk: what ``refunded`` in all has above our refunds.
+
+    Ours are written before the provider is asked, so no answer on its way is counted twice. After a failed one old news
+    would say too much, and it is left alone. Twice is harmless.
+    """
+    with transaction.atomic(savepoint=False):
+        order = Order.objects.locked().select_related("user").get(pk=order.pk)
+        payment = Payment.objects.locked().get(order=order)
+        more = min(refunded, payment.captured) - payment.refunded
+        if more <= 0 or payment.refunds.filter(state=RefundState.FAILED).exists():
+            return
+        refund = _write_refund(order, payment, more, reason="given back at the provider", actor="payment")
+        record_refund(refund=refund, provider_id="")
+
+
 def fail_refund(*, order: Order, reference: str, reason: str) -> None:
-    """The bank sent a refund back: what it was can be given back again, and staff see why. Twice is harmless."""
+    """A refund was refused, or sent back: what it was can be given back again, and staff see why. Twice is harmless."""
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         payment = Payment.objects.locked().get(order=order)

@@ -17,10 +17,10 @@ from django.utils import timezone
 
 from orders.models import IllegalTransition, Order, Payment
 from orders.payments import Intent, PaymentError, provider
-from orders.payments.webhook import StripeEvent
+from orders.payments.webhook import RefundNews, StripeEvent
 from orders.services.cancelling import compensate, finish_failed_order
 from orders.services.paying import look_at_void, payment_of, record_charge, settle_money
-from orders.services.refunding import fail_refund
+from orders.services.refunding import fail_refund, note_refunds_elsewhere, record_refund
 from orders.status import Mark, PaymentState, RefundState
 from vibecode.executions import WorkflowAway, answer_task, execution_status, start_execution
 from vibecode.inbox import handle_once
@@ -110,12 +110,24 @@ def payment_news(news: StripeEvent) -> None:
         if news.charge is not None:
             record_charge(order=order, charge=news.charge)
             customer_answered(order=order)
-        if news.refund is not None and news.refund.state == RefundState.FAILED:
-            fail_refund(order=order, reference=news.refund.reference, reason=news.refund.reason)
+        if news.refunded:
+            note_refunds_elsewhere(order=order, refunded=news.refunded)
+        if news.refund is not None:
+            _follow_refund(payment, news.refund)
 
     handle_once(
         consumer="payment-news", event_id=uuid.uuid5(uuid.NAMESPACE_URL, f"stripe:{news.event_id}"), effect=take_note
     )
+
+
+def _follow_refund(payment: Payment, news: RefundNews) -> None:
+    refund = payment.refunds.filter(reference=news.reference).first()
+    if refund is None:
+        log.warning("news of a refund of nobody", reference=news.reference)
+    elif news.state == RefundState.SETTLED:
+        record_refund(refund=refund, provider_id=news.provider_id)
+    elif news.state == RefundState.FAILED:
+        fail_refund(order=payment.order, reference=news.reference, reason=news.reason)
 
 
 # --- the sweep -------------------------------------------------------------------------------------------------------

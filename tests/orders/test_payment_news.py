@@ -96,6 +96,38 @@ def test_a_refund_that_the_bank_sent_back_can_be_given_again_and_is_told(strange
     assert waiting.timeline.filter(type="Refund Failed").count() == 1
 
 
+def test_a_refund_that_the_bank_confirms_is_settled(stranger: Caller, waiting: Order) -> None:
+    tell(stranger, "payment_intent.succeeded", paid(waiting))
+    refund = services.request_refund(order=waiting, amount=Decimal("2.00"), reason="broken", actor="staff")
+    about = {
+        "id": "re_1", "object": "refund", "status": "succeeded", "amount": 200, "currency": "gbp",
+        "metadata": {"reference": refund.reference, "payment": waiting.number},
+    }  # fmt: skip
+
+    for event in ("evt_4", "evt_5"):
+        assert tell(stranger, "refund.updated", about, event_id=event).status_code == 200
+
+    refund.refresh_from_db()
+    assert (refund.state, refund.provider_id) == ("settled", "re_1")
+    assert OutboxEvent.objects.filter(subject=waiting.number, detail_type="Order Refunded").count() == 1
+
+
+def test_what_somebody_gave_back_at_stripe_s_own_desk_is_written_down_once(stranger: Caller, waiting: Order) -> None:
+    tell(stranger, "payment_intent.succeeded", paid(waiting))
+    services.request_refund(order=waiting, amount=Decimal("1.00"), reason="broken", actor="staff")
+    about = {
+        "id": "ch_1", "object": "charge", "payment_intent": "pi_1", "currency": "gbp", "amount_captured": 500,
+        "amount_refunded": 300, "metadata": {"reference": waiting.number},
+    }  # fmt: skip
+
+    for event in ("evt_6", "evt_7"):
+        assert tell(stranger, "charge.refunded", about, event_id=event).status_code == 200
+
+    assert Payment.objects.get(order=waiting).refunded == Decimal("3.00")
+    amounts = Refund.objects.order_by("id").values_list("amount", "state")
+    assert list(amounts) == [(Decimal("1.00"), "pending"), (Decimal("2.00"), "settled")]
+
+
 def test_what_is_not_signed_with_our_secret_changes_nothing(stranger: Caller, waiting: Order) -> None:
     refused = tell(stranger, "payment_intent.succeeded", paid(waiting), secret="whsec_of_another")
 

@@ -141,3 +141,34 @@ def test_cancelling_a_paid_order_gives_all_of_it_back(shopper: Caller, paid: Ord
     settle(paid)
     assert books.of(paid.number) == {"captured": ["5.00"], "voided": False, "refunded": ["5.00"]}
     assert Order.objects.get(pk=paid.pk).payment_status == "refunded"
+
+
+def test_what_the_provider_refuses_for_good_has_failed_and_the_next_goes_on(
+    staff: Caller, paid: Order, books: Books
+) -> None:
+    ask(staff, paid, amount="1.00")
+    books.give_back(paid.number, "4.50")  # at the provider's own desk
+    ask(staff, paid, amount="0.50")
+
+    settle(paid)
+
+    states = list(Refund.objects.order_by("id").values_list("state", flat=True))
+    assert states == ["failed", "settled"]
+    assert "more_than_captured" in Refund.objects.earliest("id").last_error
+    assert paid.timeline.filter(type="Refund Failed").count() == 1
+    payment = Payment.objects.get(order=paid)
+    assert (payment.refunded, payment.refundable) == (Decimal("0.50"), Decimal("4.50"))
+    assert Order.objects.get(pk=paid.pk).payment_status == "partly_refunded"
+
+
+def test_an_order_is_cancelled_though_its_refund_was_refused_and_is_not_asked_for_again(
+    paid: Order, books: Books
+) -> None:
+    books.give_back(paid.number, "5.00")
+
+    for _ in range(2):
+        workflow.cancel_order({"orderId": paid.number, "error": {"Error": "PaymentError"}}, None)
+        settle(paid)
+
+    assert Order.objects.get(pk=paid.pk).status == "cancelled"
+    assert [refund.state for refund in Refund.objects.all()] == ["failed"]

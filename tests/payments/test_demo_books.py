@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from orders.payments import Intent, PaymentError
+from orders.payments import Intent, PaymentError, RefundRefused
 from orders.payments.demo import DemoProvider
 from orders.status import PaymentState
 from tests.over_http import together
@@ -63,7 +63,7 @@ def test_sixteen_refunds_at_once_give_back_no_more_than_was_taken(demo: Demo, se
     def refund(number: int) -> bool:
         try:
             shop.refund(paying, reference=f"{paying.reference}-R{number}", amount=Decimal("3.00"))
-        except PaymentError:
+        except RefundRefused:
             return False
         return True
 

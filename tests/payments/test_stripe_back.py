@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orders.payments import Charge, PaymentError
+from orders.payments import Charge, PaymentError, RefundRefused
 from orders.payments.stripe import StripeProvider
 from orders.status import PaymentState
 from tests.over_http import together
@@ -81,9 +81,9 @@ def test_refunds_are_given_once_and_never_above_the_capture(our_stripe: StripePr
 
     first = our_stripe.refund(paid, reference=f"{paying.reference}-R1", amount=Decimal("12.00"))
     again = our_stripe.refund(paid, reference=f"{paying.reference}-R1", amount=Decimal("12.00"))
-    with pytest.raises(PaymentError, match=r"0\.001 GBP is no amount"):
+    with pytest.raises(RefundRefused, match=r"0\.001 GBP is no amount"):
         our_stripe.refund(paid, reference=f"{paying.reference}-R2", amount=Decimal("0.001"))
-    with pytest.raises(PaymentError, match="InvalidRequestError 400 amount_too_large"):
+    with pytest.raises(RefundRefused, match="InvalidRequestError 400 amount_too_large"):
         our_stripe.refund(paid, reference=f"{paying.reference}-R2", amount=Decimal("0.31"))
     our_stripe.refund(paying, reference=f"{paying.reference}-R3", amount=Decimal("0.30"))
 
@@ -132,12 +132,12 @@ def test_a_refund_that_failed_later_is_not_taken_for_settled(our_stripe: StripeP
 
     stand_in.refunds[given]["status"] = "failed"
 
-    with pytest.raises(PaymentError, match=f"{given} is failed"):
+    with pytest.raises(RefundRefused, match=f"{given} is failed"):
         our_stripe.refund(paid, reference=f"{paying.reference}-R1", amount=Decimal("5.00"))
     assert len(stand_in.refunds) == 1
 
 
 def test_what_was_never_captured_is_not_refunded(our_stripe: StripeProvider, stand_in: StandIn) -> None:
-    with pytest.raises(PaymentError, match="payment_intent_unexpected_state"):
+    with pytest.raises(RefundRefused, match="payment_intent_unexpected_state"):
         our_stripe.refund(stripe_intent(), reference="ORD-NONE-R1", amount=Decimal("1.00"))
     assert stand_in.refunds == {}
