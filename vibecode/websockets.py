@@ -4,6 +4,7 @@ Called by accounts (tickets and the API's three routes), by orders (push_to_user
 Nothing here touches the database.
 """
 
+import contextlib
 import hashlib
 import json
 import random
@@ -167,19 +168,22 @@ def push_to_user(*, user_id: str, subject: str, version: int, message: Mapping[s
     """Send a message to every open connection of one user. Returns to how many it went.
 
     A connection that has had this or a newer ``version`` of the ``subject`` (an order's number) is left out, also
-    while others push the same subject. Raises NotPushed when a connection could not be reached, and what DynamoDB
-    raises: then the caller's queue brings the message back.
+    while others push the same subject; one that opens meanwhile, in the place of one that is gone, is served too.
+    Raises NotPushed when a connection could not be reached, and what DynamoDB raises: then the caller's queue brings
+    the message back.
     """
     if not settings.WEBSOCKET_API_URL:
         return 0
     data = json.dumps(message, separators=(",", ":")).encode()
-    pushed, failures = 0, list[str]()
+    pushed, failures, tried = 0, list[str](), set[str]()
     mendable: tuple[type[Exception], ...] = (NotPushed, *aws.service_errors())
-    for connection in _open_connections(user_id):
-        try:
-            pushed += connection.push(subject, version, data)
-        except mendable as error:
-            failures.append(str(error))
+    while fresh := [connection for connection in _open_connections(user_id) if connection.id not in tried]:
+        for connection in fresh:
+            tried.add(connection.id)
+            try:
+                pushed += connection.push(subject, version, data)
+            except mendable as error:
+                failures.append(str(error))
     if failures:
         raise NotPushed(f"Version {version} of {subject} is still to be pushed: {'; '.join(failures)}")
     return pushed
@@ -255,12 +259,19 @@ class _Connection:
         return _Turn.OURS
 
     def _post(self, data: bytes) -> bool:
-        """Whether there is such a connection. Raises what else API Gateway says; the lease then ends by itself."""
+        """Whether there is such a connection. Raises what else API Gateway says, and frees the lease for the next try.
+
+        But not after a time-out, when the post may be under way: then the lease ends by itself.
+        """
         gateway = aws.client("apigatewaymanagementapi", seconds=POST_SECONDS, tries=POST_TRIES)
         try:
             gateway.post_to_connection(ConnectionId=self.id, Data=data)
         except gateway.exceptions.GoneException:
             return False
+        except aws.service_errors() as error:
+            if aws.was_refused(error):
+                self._free()
+            raise
         return True
 
     def _end_turn(self, subject: str, version: int) -> None:
@@ -276,6 +287,18 @@ class _Connection:
             )
         except dynamodb.exceptions.ConditionalCheckFailedException:
             log.info("the connection ended while it was pushed to", connection=self.id)
+
+    def _free(self) -> None:
+        """Give the lease back after a push that did not happen."""
+        dynamodb = aws.client("dynamodb")
+        with contextlib.suppress(dynamodb.exceptions.ConditionalCheckFailedException):  # the connection has ended
+            dynamodb.update_item(
+                TableName=settings.RESOURCES.connections_table,
+                Key=_key(self.user_id, self.id),
+                UpdateExpression="REMOVE lease, leaseEnds",
+                ConditionExpression="lease = :me",
+                ExpressionAttributeValues={":me": {"S": self.lease}},
+            )
 
 
 def _open_connections(user_id: str) -> Iterator[_Connection]:

@@ -248,10 +248,24 @@ def test_an_expired_connection_stays_known_until_it_could_be_closed(gateway: Gat
         assert rows(owner) == []
 
 
-def test_a_gateway_that_is_away_makes_the_queue_bring_the_message_back(
-    gateway: Gateway, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(websockets, "LEASE_SECONDS", 1)
+def test_a_browser_that_comes_back_while_its_old_connection_is_waited_for_hears(gateway: Gateway) -> None:
+    owner = somebody()
+    with admit(gateway, owner) as old:
+        [row] = rows(owner)
+        change_row(row | {"lease": {"S": "one that died"}}, leaseEnds=time.time() + 1.5)
+        pushed: list[int] = []
+        pusher = threading.Thread(target=lambda: pushed.append(push(owner, "ORD-1", 7)))
+        pusher.start()
+        time.sleep(0.5)
+        with admit(gateway, owner) as new:
+            pusher.join(timeout=10)
+
+            assert (heard(old), heard(new)) == ([7], [7])
+            assert pushed == [2]
+            assert push(owner, "ORD-1", 6) == 0, "nor does an older one come after it"
+
+
+def test_a_gateway_that_is_away_makes_the_queue_bring_the_message_back(gateway: Gateway, settings: Any) -> None:
     owner = somebody()
     with admit(gateway, owner) as socket:
         settings.WEBSOCKET_API_URL = f"http://{HOST}:{free_port()}"
@@ -262,7 +276,9 @@ def test_a_gateway_that_is_away_makes_the_queue_bring_the_message_back(
 
         settings.WEBSOCKET_API_URL = gateway.api_url
         forget_clients()
+        started = time.monotonic()
         assert push(owner, "ORD-1", 1) == 1
+        assert time.monotonic() - started < websockets.LEASE_SECONDS / 2, "a refused post holds it no more"
         assert heard(socket) == [1]
 
 
