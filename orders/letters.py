@@ -247,8 +247,14 @@ def _cancellation(order: Order, _: Detail) -> Words:
         "subject": f"Order {order.number} is cancelled",
         "reason": REASONS.get(order.cancel_reason, CALLED_OFF),
         "back": money(captured, order.currency) if captured else "",
-        "open": payment is not None and payment.state in PaymentState.undecided(),
+        "open": payment is not None and _may_still_be_charged(payment),
     }
+
+
+def _may_still_be_charged(payment: Payment) -> bool:
+    """Nobody knows yet; or an answer was lost before the void, and the provider is to be asked once more."""
+    unsure = payment.state == PaymentState.VOIDED and payment.attempts > 1 and payment.void_checked_at is None
+    return unsure or payment.state in PaymentState.undecided()
 
 
 def _refund(order: Order, detail: Detail) -> Words:

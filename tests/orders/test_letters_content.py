@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from orders.letters import send_letter
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, Payment
 from tests.orders.ses import ADDRESS, ScriptedSES, fact, make_order, owe, ses
 
 __all__ = ["ses"]  # pytest finds it here
@@ -148,21 +148,23 @@ def test_a_cancellation_says_why_in_our_own_words(db: None, ses: ScriptedSES, re
 
 
 @pytest.mark.parametrize(
-    ("payment", "said", "unsaid"),
+    ("payment", "attempts", "said", "unsaid"),
     [
-        (None, "Nothing was charged.", "back, the way you paid"),
-        (("declined", "0.00"), "Nothing was charged.", "back, the way you paid"),
-        (("voided", "0.00"), "Nothing was charged.", "back, the way you paid"),
-        (("captured", "5.00"), "You get £5.00 back, the way you paid.", "Nothing was charged"),
-        (("unknown", "0.00"), "you get all of it back", "Nothing was charged"),
+        (None, 0, "Nothing was charged.", "back, the way you paid"),
+        (("declined", "0.00"), 1, "Nothing was charged.", "back, the way you paid"),
+        (("voided", "0.00"), 1, "Nothing was charged.", "back, the way you paid"),
+        (("voided", "0.00"), 2, "you get all of it back", "Nothing was charged"),
+        (("captured", "5.00"), 1, "You get £5.00 back, the way you paid.", "Nothing was charged"),
+        (("unknown", "0.00"), 1, "you get all of it back", "Nothing was charged"),
     ],
 )
 def test_a_cancellation_says_what_becomes_of_the_money(
-    db: None, ses: ScriptedSES, payment: tuple[str, str] | None, said: str, unsaid: str
+    db: None, ses: ScriptedSES, payment: tuple[str, str] | None, attempts: int, said: str, unsaid: str
 ) -> None:
     order = make_order(("Lamp", "2.50", 2))
     if payment:
         owe(order, *payment)
+        Payment.objects.filter(order=order).update(attempts=attempts)
 
     _, text, html = read(ses, fact(order, "Order Cancelled"))
 
