@@ -56,9 +56,7 @@ def send_notification(event: StepEvent, context: object) -> StepResult:
 
 def complete_order(event: StepEvent, context: object) -> StepResult:
     """OrderComplete: paid, and off the shelf."""
-    order = services.complete_order(order=_order(event))
-    metric("OrdersByOutcome", 1, outcome="completed")
-    return _answer(order)
+    return _answer(services.complete_order(order=_order(event)))
 
 
 def cancel_order(event: StepEvent, context: object) -> StepResult:
@@ -66,16 +64,13 @@ def cancel_order(event: StepEvent, context: object) -> StepResult:
     error = str(event.get("error", {}).get("Error", ""))
     reason = REASONS.get(error, "workflow-failed")
     log.warning("compensation", error=error, reason=reason)
-    order = services.compensate(order=_order(event), reason=reason)
-    metric("OrdersByOutcome", 1, outcome=order.status)
-    return _answer(order)
+    return _answer(services.compensate(order=_order(event), reason=reason))
 
 
 def fail_order(event: StepEvent, context: object) -> StepResult:
     """FailOrder: compensation did not finish; the metric rings an alarm."""
     order = services.fail_order(order=_order(event))
     metric("WorkflowFailures", 1)
-    metric("OrdersByOutcome", 1, outcome=order.status)
     return _answer(order)
 
 

@@ -11,6 +11,7 @@ from orders.payments import Intent, provider
 from orders.services.paying import payment_of, record_charge
 from orders.services.refunding import give_back_the_rest, settle_refunds
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
+from vibecode.observability import metric
 from vibecode.outbox import publish
 
 
@@ -39,6 +40,7 @@ def cancel_order(*, order: Order, reason: str, actor: str) -> Order:
         publish(OrderCancelled.of(order))  # without the reason: people write names and addresses into it
         order.tell(OrderCancelled.detail_type, actor=actor, reason=reason)
         give_back_the_rest(order=order, actor=actor)
+    metric("OrdersByOutcome", 1, outcome="cancelled")
     return order
 
 
@@ -104,4 +106,5 @@ def fail_order(*, order: Order) -> Order:
         order.move_to(payment=PaymentStatus.UNKNOWN if undecided and open_status else None, mark=Mark.FAILED)
         publish(OrderFailed.of(order))
         order.tell(OrderFailed.detail_type, actor="workflow")
+    metric("OrdersByOutcome", 1, outcome="failed")
     return order

@@ -7,6 +7,7 @@ from orders.events import OrderCompleted, OrderConfirmed
 from orders.models import IllegalTransition, Order
 from orders.status import SHIPMENT, FulfilmentStatus, Mark, PaymentStatus
 from vibecode.errors import Conflict
+from vibecode.observability import metric
 from vibecode.outbox import publish
 
 
@@ -67,7 +68,10 @@ def complete_order(*, order: Order) -> Order:
                 f"{order.number} cannot be complete: payment is {order.payment_status}, fulfilment is "
                 f"{order.fulfilment_status}."
             )
-        if order.move_to(mark=Mark.COMPLETED):
+        completed = order.move_to(mark=Mark.COMPLETED)
+        if completed:
             publish(OrderCompleted.of(order))
             order.tell(OrderCompleted.detail_type, actor="workflow")
+    if completed:
+        metric("OrdersByOutcome", 1, outcome="completed")
     return order

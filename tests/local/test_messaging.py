@@ -168,6 +168,7 @@ def test_a_fact_on_the_bus_reaches_the_function_behind_each_queue_that_wants_it(
     assert fact["detail"] == {"orderId": "ORD-1", "note": "<time> <detail>"}
     [noted] = [found for found in cloud.look("/_local/events") if found["id"] == identity]
     assert (noted["bus"], noted["detail"]["orderId"]) == (cloud.names.bus, "ORD-1")
+    assert "abc" in cloud.look("/_local/events?last=abc")["message"]
 
 
 def test_a_message_is_worked_on_at_once(cloud: Cloud, function: Function) -> None:

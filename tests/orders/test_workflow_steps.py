@@ -18,6 +18,7 @@ from orders.services import OrderIsOver, PaymentDeclined, PaymentExpired, Paymen
 from orders.status import PaymentState
 from tests.books import Books
 from tests.in_process import Caller, shelf
+from tests.platform.logs import read_log
 from vibecode.models import OutboxEvent
 
 type Placed = Callable[..., Order]
@@ -365,3 +366,16 @@ def test_what_has_shipped_is_not_refunded_by_a_compensation(placed: Placed, book
         run(workflow.cancel_order, order, error={"Error": "States.Timeout"})
 
     assert books.of(order.number)["refunded"] == []
+
+
+def test_each_end_of_an_order_is_counted_once_whoever_brought_it(placed: Placed, shopper: Caller) -> None:
+    done, called_off, declined = placed(), placed(), placed("demo_decline")
+    with read_log() as lines:
+        all_the_way(done)
+        run(workflow.complete_order, done)
+        for _ in range(2):
+            assert shopper.post(f"/orders/{called_off.number}/cancel", {}).status_code == 200
+            run(workflow.cancel_order, declined, error={"Error": "PaymentDeclined"})
+
+    ends = [line["outcome"] for line in lines if "OrdersByOutcome" in line]
+    assert ends == ["completed", "cancelled", "cancelled"]

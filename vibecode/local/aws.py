@@ -70,14 +70,18 @@ def lasting(application: WSGI, flushes: list[Callable[[], None]]) -> WSGI:
 
 
 def with_pages(application: WSGI, pages: Mapping[str, Callable[[dict[str, list[str]]], object]]) -> WSGI:
-    """Wrap moto so that a few paths answer JSON of ours, from the query string."""
+    """Wrap moto so that a few paths answer JSON of ours, from the query string; 400 where that makes no sense."""
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         page = pages.get(environ.get("PATH_INFO", ""))
         if page is None:
             return application(environ, start_response)
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(page(parse_qs(environ.get("QUERY_STRING", "")))).encode()]
+        try:
+            status, answer = "200 OK", page(parse_qs(environ.get("QUERY_STRING", "")))
+        except ValueError as error:
+            status, answer = "400 Bad Request", {"message": str(error)}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
 
     return call
 
