@@ -30,6 +30,13 @@ def on_money_to_settle(message: Message) -> None:
     _once("payments", detail, functools.partial(services.settle_money, order=order))
 
 
+def on_time_for_the_bank_over(message: Message) -> None:
+    """Overdue: the customer had their time for the bank. An order that still waits for it goes on, to its end."""
+    detail = _detail(message)
+    order = Order.objects.get(number=detail["orderId"])
+    _once("overdue", detail, functools.partial(services.time_for_the_bank_over, order=order))
+
+
 def on_news_for_the_customer(message: Message) -> None:
     """Mail: one e-mail a fact."""
     detail = _detail(message)
@@ -51,7 +58,8 @@ def on_mail_outcome(message: Message) -> None:
 def on_news_for_partners(message: Message) -> None:
     """Announce: the fact goes to the SNS topic of staff and partners."""
     detail = _detail(message)
-    _once("announce", detail, functools.partial(announce, detail_type=message["detail-type"], detail=detail))
+    news = {"source": message["source"], "detail_type": message["detail-type"]}
+    _once("announce", detail, functools.partial(announce, **news, detail=detail))
 
 
 def on_order_moved(message: Message) -> None:

@@ -65,6 +65,13 @@ class OrderCreated(OrderEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PaymentRequiresAction(OrderEvent):
+    """The bank asks its customer something: the stock is held until it is answered, or the time for it is over."""
+
+    detail_type: ClassVar[str] = "Payment Requires Action"
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderPaid(OrderEvent):
     """The money was captured."""
 

@@ -17,13 +17,19 @@ UNREAD = {"schemaVersion", "orderVersion", "userId"}
 LONGEST_SUBJECT = 100  # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 
 
-def announce(*, detail_type: str, detail: Mapping[str, Any]) -> None:
+def announce(*, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
     """Publish a fact to the topic. Calls SNS; a repeat is a second message with the same ``eventId``.
 
     ``detail`` is the fact's own: it holds no name, address or e-mail. Subscribers by e-mail get words, all others the
-    detail as JSON; attributes (detailType, eventId, stage) let them filter and drop repeats. Raises what boto3 raises.
+    detail as JSON; attributes (source, detailType, eventId, stage) let them filter and drop repeats. Raises what boto3
+    raises.
     """
-    attributes = {"detailType": detail_type, "eventId": str(detail["eventId"]), "stage": settings.STAGE}
+    attributes = {
+        "source": source,
+        "detailType": detail_type,
+        "eventId": str(detail["eventId"]),
+        "stage": settings.STAGE,
+    }
     aws.client("sns").publish(
         TopicArn=settings.RESOURCES.topic_arn,
         Subject=_subject(detail_type, detail),

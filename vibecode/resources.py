@@ -18,6 +18,10 @@ VISIBILITY_TIMEOUT = 6 * FUNCTION_TIMEOUT
 
 ARCHIVE_DAYS = 14
 
+# What a customer has for their bank, in seconds: no longer than a queue can hold a message back.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html
+ACTION_SECONDS = 900
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
@@ -33,6 +37,7 @@ class Queue:
     detail_types: Sequence[str] = ()
     source: str = ""
     batch_size: int = 10
+    delay: int = 0  # seconds until a message is given out for the first time
     # Then it lies in the dead-letter queue. The pauses between so many are longer than any lease that it may wait for.
     tries: int = 12
     keep_days: int = 4
@@ -79,6 +84,12 @@ QUEUES = (
         batch_size=1,  # each may wait for the provider
     ),
     Queue(
+        key="overdue",  # a message, so that a sleeping database is woken for a payment that waits, and for nothing else
+        handler="orders.consumers.on_time_for_the_bank_over",
+        detail_types=("Payment Requires Action",),
+        delay=ACTION_SECONDS,
+    ),
+    Queue(
         key="mail",
         handler="orders.consumers.on_news_for_the_customer",
         detail_types=("Order Confirmed", "Order Shipped", "Order Cancelled", "Order Refunded"),
@@ -93,7 +104,7 @@ QUEUES = (
     Queue(
         key="live",
         handler="orders.consumers.on_order_moved",
-        detail_types=tuple(fact for fact in ORDER_FACTS if fact != "Order Confirmed"),
+        detail_types=(*(fact for fact in ORDER_FACTS if fact != "Order Confirmed"), "Payment Requires Action"),
     ),
 )
 

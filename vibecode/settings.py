@@ -9,7 +9,7 @@ from django.utils.csp import CSP
 
 from vibecode.environment import Environment
 from vibecode.observability import logging_config
-from vibecode.resources import LOCAL_ACCOUNT, Resources
+from vibecode.resources import ACTION_SECONDS, LOCAL_ACCOUNT, Resources
 from vibecode.unfold import UNFOLD  # noqa: F401 -- read by unfold: how the admin looks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -133,7 +133,7 @@ DEMO_PAYMENTS_URL = env.url("DEMO_PAYMENTS_URL", "http://127.0.0.1:5001") if LOC
 STRIPE_API_KEY = env.text("STRIPE_API_KEY", "" if PAYMENT_PROVIDER == "demo" else None)
 STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET", "" if PAYMENT_PROVIDER == "demo" else None)
 STRIPE_API_URL = env.optional_url("STRIPE_API_URL")  # unset: Stripe itself
-PAYMENT_ACTION_SECONDS = env.integer("PAYMENT_ACTION_SECONDS", 15 * 60, least=60)  # what a customer has for their bank
+PAYMENT_ACTION_SECONDS = env.integer("PAYMENT_ACTION_SECONDS", ACTION_SECONDS, least=60, most=ACTION_SECONDS)
 
 # --- mail --------------------------------------------------------------------------------------------------------
 _mailbox = (r"[^<>@,;:\"\r\n]+ <[^<>@,;:\"\s]+@[A-Za-z0-9.-]+>", "like Shop <orders@shop.example>")

@@ -21,6 +21,7 @@ from orders.services.running import (
     payment_news,
     start_order,
     sweep_orders,
+    time_for_the_bank_over,
 )
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "settle_money",
     "start_order",
     "sweep_orders",
+    "time_for_the_bank_over",
 ]

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from orders.events import OrderPaid
+from orders import events
 from orders.models import Order, Payment
 from orders.payments import Charge, Intent, PaymentError, provider
 from orders.services.fulfilling import check_open
@@ -156,8 +156,8 @@ def _follow(order: Order, payment: Payment) -> None:
     match payment.state:
         case PaymentState.CAPTURED:
             if order.move_to(payment=PaymentStatus.PAID):
-                publish(OrderPaid.of(order))
-                order.tell(OrderPaid.detail_type, actor="payment")
+                publish(paid := events.OrderPaid.of(order))
+                order.tell(paid.detail_type, actor="payment")
             if order.mark in {Mark.CANCELLED, Mark.FAILED}:
                 give_back_the_rest(order=order, actor="payment")
         case PaymentState.DECLINED:
@@ -165,7 +165,8 @@ def _follow(order: Order, payment: Payment) -> None:
                 order.tell("Payment Declined", actor="payment", reason=payment.last_error)
         case PaymentState.REQUIRES_ACTION:
             if order.mark == Mark.NONE and order.move_to(payment=PaymentStatus.REQUIRES_ACTION):
-                order.tell("Payment Requires Action", actor="payment")
+                publish(asked := events.PaymentRequiresAction.of(order))
+                order.tell(asked.detail_type, actor="payment")
         case PaymentState.VOIDED if order.payment_status in {PaymentStatus.UNKNOWN, PaymentStatus.REQUIRES_ACTION}:
             order.move_to(payment=PaymentStatus.DECLINED)
 

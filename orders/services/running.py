@@ -94,6 +94,16 @@ def customer_answered(*, order: Order) -> None:
     continue_order(order=order)
 
 
+def time_for_the_bank_over(*, order: Order) -> None:
+    """Let the workflow of an order whose payment still waits for its customer look at it: it voids and cancels.
+
+    Nothing where the payment was decided meanwhile. Raises WorkflowAway.
+    """
+    payment = payment_of(order)
+    if payment is not None and payment.state == PaymentState.REQUIRES_ACTION:
+        customer_answered(order=order)
+
+
 def payment_news(news: StripeEvent) -> None:
     """Write down what the provider tells of its own accord, once for each of its events; let the workflow go on.
 

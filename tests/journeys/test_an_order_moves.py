@@ -137,11 +137,17 @@ def test_staff_refund_a_part_and_the_workers_settle_it(whole_shop: WholeShop, cu
 
 
 def test_a_bank_that_asks_is_waited_for_and_the_order_goes_on(
-    whole_shop: WholeShop, customer: Customer, sku: str
+    whole_shop: WholeShop, customer: Customer, sku: str, browsers: tuple[Listener, Listener]
 ) -> None:
     number = customer.order(sku, "demo_action")
     until(lambda: customer.look(number)["paymentStatus"] == "requires_action", 15, "the bank asks")
-    assert customer.look(number)["payment"]["clientSecret"]
+    shown = customer.look(number)
+    assert shown["payment"]["clientSecret"]
+    until(
+        lambda: shown["orderVersion"] in {news["version"] for news in browsers[0].news(number)},
+        10,
+        "the bank is pushed",
+    )
 
     address = f"{whole_shop.environment['DEMO_PAYMENTS_URL']}/charges/{number}/confirm"
     assert httpx.post(address, json={}, trust_env=False).status_code == 200

@@ -87,6 +87,10 @@ class Cloud:
     def look(self, page: str) -> Any:
         return httpx.get(self.endpoint + page, trust_env=False).json()
 
+    def look_at(self, page: str) -> str:
+        """As a browser does."""
+        return httpx.get(self.endpoint + page, headers={"Accept": "text/html"}, trust_env=False).text
+
 
 def handle_all(_: dict[str, Any]) -> Any:
     return {"batchItemFailures": []}
@@ -255,6 +259,17 @@ def test_a_delayed_message_comes_when_its_time_has_come(cloud: Cloud, function: 
     assert 1.9 < function.events[0][0] - begun < 4
 
 
+def test_a_bank_s_question_is_held_back_for_as_long_as_the_customer_has(cloud: Cloud, function: Function) -> None:
+    cloud.put("Payment Requires Action", {"orderId": "ORD-1"})
+
+    wait_until(lambda: function.records("live"))
+    shown = cloud.client("sqs").get_queue_attributes(
+        QueueUrl=cloud.names.queue_url("overdue"), AttributeNames=["DelaySeconds", "ApproximateNumberOfMessagesDelayed"]
+    )["Attributes"]
+    assert shown == {"DelaySeconds": "900", "ApproximateNumberOfMessagesDelayed": "1"}
+    assert function.records("overdue") == []
+
+
 def test_no_more_invocations_run_side_by_side_than_the_queue_allows(cloud: Cloud, function: Function) -> None:
     busy, most, lock = 0, 0, threading.Lock()
 
@@ -344,6 +359,9 @@ def test_a_mail_is_kept_and_its_outcome_carries_its_tags_also_after_a_kill(cloud
         ["ada@example.com"], "Thank you for your order", "your order",
     )  # fmt: skip
     wait_until(lambda: len(outcomes()) == 2)
+    shown = cloud.look_at("/_local/mail")
+    assert "<small>ada@example.com, " in shown
+    assert "&lt;pre&gt;your order" in shown
     assert any(found["source"] == "aws.ses" for found in cloud.look("/_local/events"))
 
 

@@ -10,6 +10,8 @@ import pytest
 from django.conf import settings
 
 from orders.models import Letter, Order
+from orders.payments import Charge
+from orders.status import PaymentState
 from tests.books import Books
 from vibecode import aws
 from vibecode.models import OutboxEvent, ProcessedMessage
@@ -66,11 +68,35 @@ def test_an_order_created_three_times_begins_one_execution(created: dict[str, An
     assert deliver("workflow", created, created, created) == []
 
     number = created["detail"]["orderId"]
-    executions = aws.client("stepfunctions").list_executions(
+    assert executions_of(number) == [number]
+    assert ProcessedMessage.objects.filter(consumer="workflow", event_id=created["detail"]["eventId"]).count() == 1
+
+
+def executions_of(number: str) -> list[str]:
+    """The names of an order's executions."""
+    known = aws.client("stepfunctions").list_executions(
         stateMachineArn=settings.RESOURCES.state_machine_arn, maxResults=1000
     )["executions"]
-    assert [execution["name"] for execution in executions if execution["name"].startswith(number)] == [number]
-    assert ProcessedMessage.objects.filter(consumer="workflow", event_id=created["detail"]["eventId"]).count() == 1
+    return sorted(execution["name"] for execution in known if execution["name"].startswith(number))
+
+
+def test_an_order_whose_bank_was_not_answered_in_time_goes_on_without_a_sweep(placed: Placed) -> None:
+    from orders import services, workflow
+
+    asked, confirmed = placed("demo_action"), placed("demo_action")
+    for order in (asked, confirmed):
+        with pytest.raises(services.PaymentRequiresAction):
+            workflow.process_payment({"orderId": order.number}, None)
+    services.record_charge(order=confirmed, charge=Charge(PaymentState.CAPTURED, captured=confirmed.total))
+    over = [
+        wrapped(OutboxEvent.objects.get(subject=order.number, detail_type="Payment Requires Action"))
+        for order in (asked, confirmed)
+    ]
+
+    assert deliver("overdue", *over, *over) == []
+
+    assert executions_of(asked.number) == [asked.number]
+    assert executions_of(confirmed.number) == []
 
 
 def test_step_functions_itself_refuses_a_second_execution_where_the_inbox_forgot(created: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from decimal import Decimal
 
+import httpx
 import pytest
 from pytest_django import Settings
 
@@ -145,6 +146,20 @@ def test_a_bank_that_asks_is_answered_by_its_customer(demo: Demo, shop: DemoProv
     assert shop.look_up(paying).state == PaymentState.CAPTURED
     assert shop.capture(paying).state == PaymentState.CAPTURED
     assert demo.captured(paying.reference) == ["12.30"]
+
+
+def test_the_provider_s_page_shows_its_books_and_answers_the_bank_by_a_button(demo: Demo, shop: DemoProvider) -> None:
+    paying = intent("demo_action")
+    shop.capture(paying)
+    button = f'<form method="post" action="/charges/{paying.reference}/confirm">'
+
+    assert button in httpx.get(f"{demo.url}/", trust_env=False).text
+    pressed = httpx.post(f"{demo.url}/charges/{paying.reference}/confirm", data={}, trust_env=False)
+
+    assert pressed.status_code == 200
+    shown = httpx.get(f"{demo.url}/", trust_env=False).text
+    assert button not in shown
+    assert f"<td>{paying.reference}<td>demo_action<td>12.30<td>{paying.currency}<td>captured" in shown
 
 
 def test_nothing_is_confirmed_after_a_void(demo: Demo, shop: DemoProvider) -> None:

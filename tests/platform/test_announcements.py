@@ -62,7 +62,7 @@ def fact_of(order: Order, detail_type: str) -> dict[str, Any]:
 def test_a_fact_reaches_a_subscribed_queue_as_json(db: None, subscriber: Subscriber) -> None:
     detail = fact_of(make_order(("Lamp", "2.50", 2)), "Order Created")
 
-    announce(detail_type="Order Created", detail=detail)
+    announce(source="vibecode.orders", detail_type="Order Created", detail=detail)
 
     (envelope,) = subscriber.got()
     assert json.loads(envelope["Message"]) == detail
@@ -71,6 +71,7 @@ def test_a_fact_reaches_a_subscribed_queue_as_json(db: None, subscriber: Subscri
         "detailType": "Order Created",
         "eventId": detail["eventId"],
         "stage": "local",
+        "source": "vibecode.orders",
     }
 
 
@@ -81,7 +82,7 @@ def test_a_subscriber_hears_only_what_it_asked_for(db: None) -> None:
 
     with contextlib.closing(Subscriber({"detailType": ["Order Cancelled"]})) as partner:
         for name in ("Order Created", "Order Cancelled"):
-            announce(detail_type=name, detail=fact_of(order, name))
+            announce(source="vibecode.orders", detail_type=name, detail=fact_of(order, name))
         (envelope,) = partner.got()
 
     assert json.loads(envelope["Message"])["status"] == "cancelled"
@@ -93,7 +94,7 @@ def test_nothing_personal_is_announced(db: None, subscriber: Subscriber) -> None
         cancel_order(order=order, reason="Ada Lovelace called", actor="tests")
     detail = fact_of(order, "Order Cancelled")
 
-    announce(detail_type="Order Cancelled", detail=detail)
+    announce(source="vibecode.orders", detail_type="Order Cancelled", detail=detail)
 
     said = json.dumps(subscriber.got()) + announcements._words("Order Cancelled", detail)
     for secret in ("ada@", "Ada", "Lovelace", "St James", "SW1Y", "ring twice", "7946"):
@@ -126,7 +127,7 @@ def test_people_get_words() -> None:
 
 
 def test_a_subject_is_what_sns_takes(subscriber: Subscriber) -> None:
-    announce(detail_type="Stock Low", detail={"eventId": "7f6c", "sku": "S" * 200})
+    announce(source="vibecode.catalog", detail_type="Stock Low", detail={"eventId": "7f6c", "sku": "S" * 200})
 
     (envelope,) = subscriber.got()
     assert len(envelope["Subject"]) == 100
@@ -138,5 +139,5 @@ def test_a_topic_that_is_not_there_raises_so_that_the_queue_tries_again(monkeypa
     monkeypatch.setattr(type(django_settings.RESOURCES), "topic_arn", "arn:aws:sns:us-east-1:123456789012:nowhere")
 
     with pytest.raises(aws.service_errors()) as refused:
-        announce(detail_type="Stock Low", detail={"eventId": "7f6c", "sku": "LAMP"})
+        announce(source="vibecode.catalog", detail_type="Stock Low", detail={"eventId": "7f6c", "sku": "LAMP"})
     assert aws.error_code(refused.value) == "NotFound"

@@ -1,7 +1,7 @@
 """The local AWS: moto on 127.0.0.1 with all that the shop has on AWS; people, pictures and mails last.
 
 Run by the supervisor. LAMBDA_RUNTIME_URL in its environment says where functions run; nothing is invoked while nobody
-listens there. For developers and tests: GET /_local/mail and /_local/events?last=1000 say what was sent.
+listens there. For developers and tests: GET /_local/mail (HTML for a browser) and /_local/events?last=1000.
 `python -m vibecode.local.aws --port PORT --state FOLDER`; when the port accepts connections everything is there.
 `environment(endpoint)` tells the application where it is; importing it costs nothing.
 """
@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -69,19 +70,33 @@ def lasting(application: WSGI, flushes: list[Callable[[], None]]) -> WSGI:
     return call
 
 
-def with_pages(application: WSGI, pages: Mapping[str, Callable[[dict[str, list[str]]], object]]) -> WSGI:
-    """Wrap moto so that a few paths answer JSON of ours, from the query string; 400 where that makes no sense."""
+@dataclass(frozen=True)
+class Page:
+    """What one path shows: ``look`` finds it, from the query string; ``draw`` makes HTML of it for a browser."""
+
+    look: Callable[[Mapping[str, list[str]]], Any]
+    draw: Callable[[Any], str] | None = None
+
+
+def with_pages(application: WSGI, pages: Mapping[str, Page]) -> WSGI:
+    """Wrap moto so that a few paths answer with pages of ours, as JSON or HTML; 400 where the query makes no sense."""
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         page = pages.get(environ.get("PATH_INFO", ""))
         if page is None:
             return application(environ, start_response)
+        status, kind = "200 OK", "application/json"
         try:
-            status, answer = "200 OK", page(parse_qs(environ.get("QUERY_STRING", "")))
+            found = page.look(parse_qs(environ.get("QUERY_STRING", "")))
         except ValueError as error:
-            status, answer = "400 Bad Request", {"message": str(error)}
-        start_response(status, [("Content-Type", "application/json")])
-        return [json.dumps(answer).encode()]
+            status, text = "400 Bad Request", json.dumps({"message": str(error)})
+        else:
+            if page.draw and "text/html" in environ.get("HTTP_ACCEPT", ""):
+                kind, text = "text/html; charset=utf-8", page.draw(found)
+            else:
+                text = json.dumps(found)
+        start_response(status, [("Content-Type", kind)])
+        return [text.encode()]
 
     return call
 
@@ -139,7 +154,7 @@ def serve(port: int, state: Path) -> None:
     from vibecode.local.bus import correct_events
     from vibecode.local.cognito import Cognito
     from vibecode.local.functions import Runtime
-    from vibecode.local.mailbox import Mailbox
+    from vibecode.local.mailbox import Mailbox, mails_page
     from vibecode.local.media import Media
     from vibecode.local.provision import provision
     from vibecode.local.queues import correct_sqs
@@ -169,8 +184,8 @@ def serve(port: int, state: Path) -> None:
     application = with_pages(
         Workflow(lambda: load_workflow(resources, runtime), runtime).awaited_by(application),
         {
-            MAIL_PATH: lambda _: memory.mails(),
-            EVENTS_PATH: lambda query: memory.facts(int(query.get("last", ["1000"])[0])),
+            MAIL_PATH: Page(lambda _: memory.mails(), mails_page),
+            EVENTS_PATH: Page(lambda query: memory.facts(int(query.get("last", ["1000"])[0]))),
         },
     )
     server = make_server(HOST, port, application, threaded=True, request_handler=QuietHandler)

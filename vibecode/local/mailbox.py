@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from html import escape
 from typing import Any
 
 from moto.events.models import EventsBackend
@@ -16,6 +17,7 @@ from moto.sesv2.responses import SESV2Response
 
 from vibecode.local.aws_memory import Memory
 from vibecode.local.mend import mend
+from vibecode.local.page import page
 from vibecode.resources import Resources
 
 SHORTLY = 0.2  # seconds between a mail's acceptance and its outcome
@@ -73,6 +75,22 @@ class Mailbox:
             "Detail": json.dumps({"eventType": "Send", "mail": told, "send": {}}),
         }
         self._bus.put_events([entry])
+
+
+def mails_page(mails: list[dict[str, Any]]) -> str:
+    """What was sent, for eyes: newest first, each as its reader sees it. Nothing in a mail is run or fetched."""
+    items = (
+        f"<details><summary>{escape(mail['subject'])}<small>{escape(', '.join(mail['to']))},"
+        f" {datetime.fromtimestamp(mail['at'], UTC):%Y-%m-%d %H:%M:%S} UTC</small></summary>"
+        f'<iframe sandbox loading="lazy" title="{escape(mail["subject"])}" srcdoc="{escape(_shown(mail))}"></iframe>'
+        "</details>"
+        for mail in reversed(mails)
+    )
+    return page(f"Mailbox ({len(mails)})", "".join(items) or "<p>Nobody was written to yet.")
+
+
+def _shown(mail: dict[str, Any]) -> str:
+    return mail["html"] or f"<pre>{escape(mail['text'])}</pre>"
 
 
 def _read(call: dict[str, Any], message_id: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from vibecode.local.page import page
 from vibecode.local.payment_books import METHODS, Books, Refused, Request
 from vibecode.local.ports import HOST
 
@@ -82,7 +83,7 @@ class Door(BaseHTTPRequestHandler):
                 known = self.server.books.look_up(parse_qs(address.query).get("reference", [""])[0])
                 self._answer(200, {**known, "charges": [in_words(charge) for charge in known["charges"]]})
             case "/":
-                self._send(200, "text/html; charset=utf-8", page(self.server.books.everything()))
+                self._send(200, "text/html; charset=utf-8", books_page(self.server.books.everything()))
             case _:
                 self._answer(404, {"code": "not_found"})
 
@@ -197,8 +198,8 @@ def _hundredths(amount: str) -> int:
     return int(whole) * 100 + int(rest.ljust(2, "0"))
 
 
-def page(books: Mapping[str, Any]) -> str:
-    """The books for eyes, newest first."""
+def books_page(books: Mapping[str, Any]) -> str:
+    """The books for eyes, newest first, with a button where the bank waits for its customer."""
     columns: Mapping[str, tuple[str, ...]] = {
         "charges": ("reference", "method", "amount", "currency", "state", "id"),
         "voids": ("reference",),
@@ -207,17 +208,21 @@ def page(books: Mapping[str, Any]) -> str:
     tables = []
     for name, fields in columns.items():
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(row.get(field, '')))}" for field in fields)
+            "<tr>" + "".join(f"<td>{html.escape(str(row.get(field, '')))}" for field in fields) + _button(row)
             for row in reversed(books[name])
         )
         head = "".join(f"<th>{field}" for field in fields)
-        tables.append(f"<h2>{name} ({len(books[name])})</h2><table><tr>{head}{rows}</table>")
-    style = "body{font:15px system-ui;margin:2rem}td,th{padding:.2rem 1.2rem .2rem 0;text-align:left}"
-    title = "Demo payment provider"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-        f'<h1>{title}</h1><p>Attempts by reference: <a href="/books">/books</a></p>{"".join(tables)}'
-    )
+        table = f'<div class="wide"><table><tr>{head}{rows}</table></div>' if rows else "<p>None yet."
+        tables.append(f"<h2>{name.capitalize()} ({len(books[name])})</h2>{table}")
+    attempts = '<p>As JSON, with the attempts by reference: <a href="/books">/books</a></p>'
+    return page("Demo payment provider", attempts + "".join(tables))
+
+
+def _button(row: Mapping[str, Any]) -> str:
+    if row.get("state") != "requires_action":
+        return ""
+    address = f"/charges/{html.escape(row['reference'])}/confirm"
+    return f'<td><form method="post" action="{address}"><button>Confirm as the customer</button></form>'
 
 
 def main() -> None:

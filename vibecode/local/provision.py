@@ -85,6 +85,7 @@ def _make_queue(queue: Queue, resources: Resources) -> None:
     )
     queues.create_queue(
         name,
+        DelaySeconds=str(queue.delay),
         VisibilityTimeout=str(VISIBILITY_TIMEOUT),
         MessageRetentionPeriod=str(queue.keep_days * DAY),
         RedrivePolicy=json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": queue.tries}),
