@@ -61,6 +61,11 @@ class Books:
         with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 -- our own address
             assert answer.status == 201
 
+    def attempts(self, number: str) -> list[str]:
+        """What became of each time that it was asked to charge an order."""
+        with urllib.request.urlopen(f"{self.url}/books", timeout=10) as answer:  # noqa: S310 -- our own address
+            return [attempt["outcome"] for attempt in json.load(answer)["attempts"].get(number, [])]
+
     def of(self, number: str) -> dict[str, Any]:
         """Its captured charges, voids and refunds of an order: amounts as strings."""
         with urllib.request.urlopen(f"{self.url}/books", timeout=10) as answer:  # noqa: S310 -- our own address

@@ -4,15 +4,19 @@ import functools
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
+import httpx
 import psycopg
 import pytest
 
 from catalog.models import StockMovement
-from orders.models import Order
+from orders import workflow
+from orders.models import Order, Payment
 from orders.services import audit_stock
+from tests.books import Books
 from tests.in_process import make_product, shelf
-from tests.over_http import Shop, together, wait_for_a_waiter
+from tests.over_http import Buyer, Shop, together, wait_for_a_waiter
 
 
 def test_the_last_ten_units_go_to_ten_of_64_buyers(shop: Shop) -> None:
@@ -88,6 +92,24 @@ def test_a_cancel_against_a_cancel_releases_once(shop: Shop) -> None:
     assert shelf(product) == (5, 0)
     assert StockMovement.objects.filter(product=product, kind="release").count() == 1
     assert audit_stock() == []
+
+
+def test_eight_refunds_at_one_moment_give_back_no_more_than_was_captured(shop: Shop, books: Books) -> None:
+    number = shop.buyer().order((shop.product(on_hand=5, price="2.50"), 2)).json()["orderId"]
+    workflow.process_payment({"orderId": number}, None)
+    staff = Buyer(shop.server.url, "staff@example.com", "staff")
+    shop.open.callback(staff.http.close)
+    staff.http.get("/me").raise_for_status()
+
+    def give_back() -> httpx.Response:
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return staff.http.post(f"/orders/{number}/refunds", json={"amount": "2.00", "reason": "late"}, headers=key)
+
+    answers = together([give_back] * 8)
+
+    assert Counter(answer.status_code for answer in answers) == {201: 2, 409: 6}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"not-refundable"}
+    assert Payment.objects.get(order__number=number).refunded == Decimal("4.00")
 
 
 def test_cancels_and_orders_over_the_same_products_keep_the_ledger_right(shop: Shop) -> None:

@@ -113,6 +113,20 @@ def test_one_bad_message_of_a_batch_comes_back_and_no_other(created: dict[str, A
     assert deliver("workflow", unknown, created) == ["0"]
 
 
+@pytest.mark.parametrize("queue", ["workflow", "payments", "mail", "announce", "live"])
+def test_every_consumer_of_a_fact_writes_down_that_it_has_handled_it(placed: Placed, books: Books, queue: str) -> None:
+    from orders import services
+
+    order = placed()
+    services.cancel_order(order=order, reason="", actor="me")
+    fact = wrapped(OutboxEvent.objects.get(subject=order.number, detail_type="Order Cancelled"))
+
+    assert deliver(queue, fact, fact) == []
+
+    handled = ProcessedMessage.objects.get(event_id=fact["detail"]["eventId"])
+    assert (handled.consumer, handled.handled_at is not None) == (queue, True)
+
+
 def test_partners_hear_of_a_fact_once(created: dict[str, Any]) -> None:
     sqs, sns = aws.client("sqs"), aws.client("sns")
     url = sqs.create_queue(QueueName=f"partner-{next(_numbers)}-{uuid.uuid4().hex[:8]}")["QueueUrl"]

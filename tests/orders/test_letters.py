@@ -240,6 +240,21 @@ def test_where_ses_fails_or_does_not_answer_the_letter_may_have_gone_out(
     assert len(ses.calls) == 1
 
 
+def test_a_lost_answer_does_not_overwrite_that_ses_has_said_it_went_out(shop: Shop, ses: ScriptedSES) -> None:
+    news = fact(make_order())
+    ses.answer = refusal(500, "InternalServiceError")
+
+    def consume_the_outcome() -> None:
+        note_outcome(outcome(news["event_id"], "Email Delivered"))
+        connections.close_all()
+
+    ses.before_answer = consume_the_outcome
+    with pytest.raises(OutcomeUnknown):
+        send_letter(**news)
+
+    assert letter_of(news).state == LetterState.DELIVERED
+
+
 def test_a_refusal_that_comes_late_does_not_free_a_letter_that_another_attempt_sends(
     db: None, ses: ScriptedSES
 ) -> None:

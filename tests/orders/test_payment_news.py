@@ -16,7 +16,8 @@ from orders.services import PaymentRequiresAction
 from orders.status import PaymentState
 from tests.in_process import Caller
 from tests.platform.answers import assert_refused
-from vibecode.models import OutboxEvent
+from vibecode.executions import execution_status
+from vibecode.models import OutboxEvent, ProcessedMessage
 
 type Placed = Callable[..., Order]
 SECRET = "whsec_of_this_test"
@@ -64,6 +65,8 @@ def test_a_payment_that_succeeded_is_written_down_once(stranger: Caller, waiting
     order = Order.objects.get(pk=waiting.pk)
     assert (order.status, order.version) == ("paid", version)
     assert OutboxEvent.objects.filter(subject=order.number, detail_type="Order Paid").count() == 1
+    assert ProcessedMessage.objects.filter(consumer="payment-news").count() == 2
+    assert execution_status(order.number), "the workflow goes on"
     assert workflow.process_payment({"orderId": order.number}, None)["status"] == "paid"
 
 
@@ -86,8 +89,8 @@ def test_a_refund_that_the_bank_sent_back_can_be_given_again_and_is_told(strange
         "metadata": {"reference": refund.reference, "payment": waiting.number},
     }  # fmt: skip
 
-    for _ in range(2):
-        assert tell(stranger, "refund.failed", about, event_id="evt_3").status_code == 200
+    for event in ("evt_3", "evt_3", "evt_8"):
+        assert tell(stranger, "refund.failed", about, event_id=event).status_code == 200
 
     refund.refresh_from_db()
     payment = Payment.objects.get(order=waiting)
@@ -126,6 +129,21 @@ def test_what_somebody_gave_back_at_stripe_s_own_desk_is_written_down_once(stran
     assert Payment.objects.get(order=waiting).refunded == Decimal("3.00")
     amounts = Refund.objects.order_by("id").values_list("amount", "state")
     assert list(amounts) == [(Decimal("1.00"), "pending"), (Decimal("2.00"), "settled")]
+
+
+def test_old_news_of_a_refund_that_failed_since_is_not_believed(stranger: Caller, waiting: Order) -> None:
+    tell(stranger, "payment_intent.succeeded", paid(waiting))
+    refund = services.request_refund(order=waiting, amount=Decimal("3.00"), reason="broken", actor="staff")
+    services.refunding.fail_refund(order=waiting, reference=refund.reference, reason="sent back")
+    about = {
+        "id": "ch_1", "object": "charge", "payment_intent": "pi_1", "currency": "gbp", "amount_captured": 500,
+        "amount_refunded": 300, "metadata": {"reference": waiting.number},
+    }  # fmt: skip
+
+    assert tell(stranger, "charge.refunded", about, event_id="evt_9").status_code == 200
+
+    assert Payment.objects.get(order=waiting).refunded == 0
+    assert Refund.objects.count() == 1
 
 
 def test_what_is_not_signed_with_our_secret_changes_nothing(stranger: Caller, waiting: Order) -> None:

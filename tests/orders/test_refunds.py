@@ -172,3 +172,31 @@ def test_an_order_is_cancelled_though_its_refund_was_refused_and_is_not_asked_fo
 
     assert Order.objects.get(pk=paid.pk).status == "cancelled"
     assert [refund.state for refund in Refund.objects.all()] == ["failed"]
+
+
+def test_a_refund_whose_answer_was_not_written_down_is_given_once(
+    staff: Caller, paid: Order, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(staff, paid, amount="2.00")
+
+    def dies(**_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("orders.services.refunding.record_refund", dies)  # after the provider's answer
+    with pytest.raises(RuntimeError):
+        settle(paid)
+    monkeypatch.undo()
+    settle(paid)
+
+    assert books.of(paid.number)["refunded"] == ["2.00"]
+    assert Refund.objects.get().state == "settled"
+
+
+def test_a_refund_that_failed_is_not_asked_for_again(staff: Caller, paid: Order, books: Books) -> None:
+    ask(staff, paid, amount="2.00")
+    services.refunding.fail_refund(order=paid, reference=Refund.objects.get().reference, reason="sent back")
+
+    settle(paid)
+
+    assert books.of(paid.number)["refunded"] == []
+    assert Payment.objects.get(order=paid).refundable == Decimal("5.00")

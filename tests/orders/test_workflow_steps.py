@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from orders import services, workflow
 from orders.models import IllegalTransition, Order, Payment
-from orders.payments import Charge, PaymentError
+from orders.payments import Charge, Intent, PaymentError
 from orders.payments.demo import DemoProvider
 from orders.services import OrderIsOver, PaymentDeclined, PaymentExpired, PaymentRequiresAction, audit_stock
 from orders.status import PaymentState
@@ -106,8 +106,11 @@ def test_stock_is_not_deducted_after_a_cancellation(placed: Placed) -> None:
 
 def test_an_order_is_not_complete_before_it_is_paid_and_off_the_shelf(placed: Placed) -> None:
     order = placed()
-    with pytest.raises(IllegalTransition, match="payment is pending"), transaction.atomic():
-        run(workflow.complete_order, order)
+    off_the_shelf = placed()
+    run(workflow.deduct_stock, off_the_shelf)
+    for unpaid in (order, off_the_shelf):
+        with pytest.raises(IllegalTransition, match="payment is pending"), transaction.atomic():
+            run(workflow.complete_order, unpaid)
     run(workflow.process_payment, order)
     with pytest.raises(IllegalTransition, match="fulfilment is reserved"), transaction.atomic():
         run(workflow.complete_order, order)
@@ -149,6 +152,60 @@ def test_a_lost_answer_is_found_and_not_charged_again(placed: Placed, books: Boo
 
     assert run(workflow.process_payment, order) == "paid"
     assert books.of(order.number)["captured"] == ["5.00"]
+    assert books.attempts(order.number) == ["lost"]  # looked up: a provider forgets its keys one day
+
+
+def test_a_time_out_that_comes_late_does_not_make_a_known_capture_unknown(placed: Placed, books: Books) -> None:
+    order = placed()
+    payment = services.paying._intend(order)
+    run(workflow.process_payment, order)
+
+    services.paying._note_unknown(payment, PaymentError("no answer"))
+
+    assert Payment.objects.get(order=order).state == PaymentState.CAPTURED
+
+
+@pytest.mark.parametrize(
+    ("known", "late"),
+    [
+        (known, late)
+        for known, newer in services.paying.LATER.items()
+        for late in PaymentState
+        if known in {PaymentState.CAPTURED, PaymentState.VOIDED, PaymentState.DECLINED} and late not in newer
+    ],
+)
+def test_an_old_answer_of_the_provider_undoes_no_newer_one(
+    placed: Placed, known: PaymentState, late: PaymentState
+) -> None:
+    order = placed()
+    services.paying._intend(order)
+    captured = Decimal("5.00") if known == PaymentState.CAPTURED else Decimal(0)
+    services.record_charge(order=order, charge=Charge(known, captured=captured))
+    before = Payment.objects.values().get(order=order)
+    moved = Order.objects.values().get(pk=order.pk)
+
+    services.record_charge(order=order, charge=Charge(late, reason="old news"))
+
+    assert Payment.objects.values().get(order=order) == before
+    assert Order.objects.values().get(pk=order.pk) == moved
+
+
+def test_an_order_that_is_cancelled_while_the_provider_is_asked_goes_no_further(
+    placed: Placed, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = placed()
+    capture = DemoProvider.capture
+
+    def overtaken(self: DemoProvider, intent: Intent) -> Charge:
+        services.cancel_order(order=order, reason="", actor="me")
+        return capture(self, intent)
+
+    monkeypatch.setattr(DemoProvider, "capture", overtaken)
+    with pytest.raises(OrderIsOver):
+        run(workflow.process_payment, order)
+
+    services.settle_money(order=Order.objects.get(pk=order.pk))
+    assert books.of(order.number)["refunded"] == ["5.00"]
 
 
 def test_a_provider_that_never_answers_is_voided_and_charges_nothing(
@@ -333,6 +390,20 @@ def test_an_order_that_failed_is_cancelled_by_the_sweep_once_its_money_is_settle
     assert books.of(order.number) == {"captured": [], "voided": True, "refunded": []}
     assert shelf(order.lines.get().product) == (10, 0)
     assert audit_stock() == []
+
+
+def test_an_order_that_failed_keeps_its_stock_while_its_money_is_not_where_it_belongs(
+    placed: Placed, books: Books, settings: Any
+) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    order = placed()
+    run(workflow.process_payment, order)
+    run(workflow.fail_order, order)
+
+    services.sweep_orders()
+
+    assert Order.objects.get(pk=order.pk).status == "failed"
+    assert shelf(order.lines.get().product) == (10, 2)
 
 
 def test_an_order_that_was_given_up_goes_forward_no_more(
