@@ -40,11 +40,6 @@ SEND_AGAIN = ActionDialog(
     description="It goes to the bus once more under the same id: consumers that have handled it drop it.",
     form_submit_text="Send again",
 )
-SEND_LETTERS_AGAIN = ActionDialog(
-    title="Send again",
-    description="All dead letters of this queue go to its consumer once more. Those that fail again come back here.",
-    form_submit_text="Send all again",
-)
 
 
 class StateFilter(DropdownFilter):
@@ -73,16 +68,16 @@ class StateFilter(DropdownFilter):
 class OutboxEventAdmin(ReadOnlyAdmin):
     """Facts on their way out, and the letters that their consumers could not deal with."""
 
-    list_display = ("fact", "where", "attempts", "why", "due", "created_at")
+    list_display = ("fact", "where", "failures", "why", "due", "created_at")
     list_filter = (StateFilter, ("detail_type", FieldTextFilter), ("created_at", DayFilter))
     search_fields = ("subject__startswith", "event_id__iexact")
     search_help_text = "Subject (an order's number, a user's sub), or an event id"
     ordering = ("-id",)
     fields = (
-        ("detail_type", "subject", "source"), ("where", "attempts", "due"), "why",
+        ("detail_type", "subject", "source"), ("where", "failures", "due"), "why",
         ("created_at", "queued_at", "sent_at"), "handled_by", "event_id", "detail",
     )  # fmt: skip
-    readonly_fields = ("where", "due", "why", "handled_by")
+    readonly_fields = ("where", "failures", "due", "why", "handled_by")
     actions = ("send_all_again",)
     actions_detail = ("send_again",)
 
@@ -142,6 +137,11 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         """Where it is on its way."""
         return label(event.state, OutboxState(event.state).label, STATES)
 
+    @admin.display(description="failures", ordering="attempts")
+    def failures(self, event: OutboxEvent) -> SafeString:
+        """How often it was tried in vain."""
+        return format_html('<span class="shop-number">{}</span>', event.attempts)
+
     @admin.display(description="next try", ordering="due_at")
     def due(self, event: Any) -> str:
         """When the relay looks at it next; nothing for what has left or is parked."""
@@ -197,7 +197,11 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         if queue is None:
             raise Http404
         form = BaseDialogForm(data=request.POST or None, request=request, object_id=None)
-        context = {"dialog": SEND_LETTERS_AGAIN, "form": form, "form_submit_text": "Send all again"}
+        dialog = ActionDialog(
+            title=f"Send the dead letters of {key} again?",
+            description="All of them go to its consumer once more. Those that fail again come back here.",
+        )
+        context = {"dialog": dialog, "form": form, "form_submit_text": "Send all again"}
         if not form.is_valid():
             return render(request, "unfold/helpers/dialog.html", context)
 

@@ -5,9 +5,12 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 
+from accounts.models import User
 from orders.models import Letter, OrderLine, Payment, TimelineEntry
 from orders.status import LetterState, PaymentState, RefundState
 from vibecode.desk import ReadOnlyInline, label, link_to, money, name_of, over
@@ -81,8 +84,30 @@ class TimelineInline(ReadOnlyInline):
     model = TimelineEntry
     ordering = ("id",)
     verbose_name_plural = "timeline"
-    fields = ("timestamp", "type", "version", "actor", "details")
-    readonly_fields = ("details",)
+    fields = ("moment", "type", "version", "who", "details")
+    readonly_fields = ("moment", "who", "details")
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[TimelineEntry]:
+        """With the person behind each actor's sub in the same statement."""
+        person = User.objects.filter(cognito_sub=models.OuterRef("actor"))
+        entries: models.QuerySet[TimelineEntry] = super().get_queryset(request)
+        return entries.annotate(
+            person_id=models.Subquery(person.values("pk")), person_email=models.Subquery(person.values("email"))
+        )
+
+    @admin.display(description="time")
+    def moment(self, entry: TimelineEntry) -> SafeString:
+        """To the second: much happens within a minute."""
+        return format_html(
+            '<span class="shop-number">{}</span>', date_format(localtime(entry.timestamp), "j M Y, H:i:s")
+        )
+
+    @admin.display(description="by")
+    def who(self, entry: Any) -> SafeString | str:
+        """A person, or the part of the shop that did it."""
+        if entry.person_id is None:
+            return entry.actor or "-"
+        return link_to("accounts_user", entry.person_id, name_of(entry.person_email or entry.actor))
 
     @admin.display(description="details")
     def details(self, entry: TimelineEntry) -> SafeString | str:

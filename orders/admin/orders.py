@@ -84,7 +84,7 @@ class OrderAdmin(ReadOnlyAdmin):
     """What people bought."""
 
     inlines = (LineInline, PaymentInline, LetterInline, TimelineInline)
-    list_display = ("placed", "amount", "lines", "state", "money_state", "fulfilment", "customer")
+    list_display = ("placed", "state", "amount", "lines", "money_state", "fulfilment", "customer")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ("payment_status", ChoicesDropdownFilter),
@@ -183,8 +183,9 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="payment", ordering="payment_status")
     def money_state(self, order: Order) -> SafeString:
-        """Where the money is."""
-        return label(order.payment_status, order.get_payment_status_display(), PAYMENT)
+        """Where the money is. Of an order that is over nobody waits for it any more."""
+        colours = PAYMENT if order.mark == Mark.NONE else PAYMENT | {PaymentStatus.PENDING: ""}
+        return label(order.payment_status, order.get_payment_status_display(), colours)
 
     @admin.display(description="fulfilment", ordering="fulfilment_status")
     def fulfilment(self, order: Order) -> SafeString:

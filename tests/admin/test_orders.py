@@ -1,5 +1,8 @@
 """Orders at the desk: read, and called off through the service."""
 
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+
 from orders.services import deduct_held_stock
 from orders.status import FulfilmentStatus
 from tests.admin.conftest import Desk, a_product, an_order, desk_of
@@ -78,3 +81,15 @@ def test_an_order_shows_its_lines_money_and_customer(staff: Desk) -> None:
     assert "كوب &lt;b&gt;" in html
     assert f"/admin/accounts/user/{order.user_id}/change/" in html
     assert f"/admin/catalog/product/{order.lines.get().product_id}/change/" in html
+
+
+def test_the_timeline_names_people_by_their_e_mail_and_tells_seconds(staff: Desk) -> None:
+    order = an_order()
+    staff.dialog("orders_order_cancel", order.pk, reason="Wrong address")
+
+    html = staff.open("orders_order_change", order.pk).content.decode()
+
+    told = order.timeline.get(type="Order Cancelled")
+    person = f'<a class="text-link" href="/admin/accounts/user/{staff.user.pk}/change/">'
+    assert f'{person}<bdi class="shop-name">{staff.user.email}</bdi></a>' in html
+    assert date_format(localtime(told.timestamp), "j M Y, H:i:s") in html

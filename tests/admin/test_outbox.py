@@ -176,7 +176,7 @@ def test_dead_letters_are_given_back_to_their_queue_alone(desk: Desk, queues: Ca
     nothing = bodies(queues("mail"))
     answer = desk.dialog(LETTERS_AGAIN, "mail")
 
-    assert "All dead letters of this queue" in opened.content.decode()
+    assert "Send the dead letters of mail again?" in opened.content.decode()
     assert nothing == []
     assert answer.headers["HX-Refresh"] == "true"
     assert sorted(int(b["detail"]["orderId"][4:]) for b in bodies(queues("mail"))) == list(range(23))
