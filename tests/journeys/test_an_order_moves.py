@@ -144,7 +144,7 @@ def test_a_bank_that_asks_is_waited_for_and_the_order_goes_on(
     shown = customer.look(number)
     assert shown["payment"]["clientSecret"]
     until(
-        lambda: shown["orderVersion"] in {news["version"] for news in browsers[0].news(number)},
+        lambda: shown["version"] in {news["version"] for news in browsers[0].news(number)},
         10,
         "the bank is pushed",
     )
