@@ -97,10 +97,11 @@ def customer_answered(*, order: Order) -> None:
 def time_for_the_bank_over(*, order: Order) -> None:
     """Let the workflow of an order whose payment still waits for its customer look at it: it voids and cancels.
 
-    Nothing where the payment was decided meanwhile. Raises WorkflowAway.
+    The deadline is now, or clocks that differ could have it wait once more. Nothing where the payment was decided
+    meanwhile. Raises WorkflowAway.
     """
-    payment = payment_of(order)
-    if payment is not None and payment.state == PaymentState.REQUIRES_ACTION:
+    waiting = Payment.objects.filter(order=order, state=PaymentState.REQUIRES_ACTION)
+    if waiting.update(action_deadline=timezone.now(), updated_at=Now()):
         customer_answered(order=order)
 
 

@@ -96,7 +96,10 @@ def test_an_order_whose_bank_was_not_answered_in_time_goes_on_without_a_sweep(pl
     assert deliver("overdue", *over, *over) == []
 
     assert executions_of(asked.number) == [asked.number]
+    with pytest.raises(services.PaymentExpired):
+        workflow.process_payment({"orderId": asked.number}, None)
     assert executions_of(confirmed.number) == []
+    assert workflow.process_payment({"orderId": confirmed.number}, None)["status"] == "paid"
 
 
 def test_step_functions_itself_refuses_a_second_execution_where_the_inbox_forgot(created: dict[str, Any]) -> None:
