@@ -21,7 +21,7 @@ from django.utils.dateformat import format as format_date
 from django.utils.timezone import get_default_timezone, localtime
 
 from orders.models import Letter, Order, OrderLine, Payment
-from orders.status import LetterState, OrderStatus, PaymentState
+from orders.status import LetterState, OrderStatus, PaymentState, RefundState
 from vibecode import aws
 from vibecode.desk import money
 
@@ -242,11 +242,13 @@ def _shipment(order: Order, detail: Detail) -> Words:
 
 def _cancellation(order: Order, _: Detail) -> Words:
     payment = Payment.objects.filter(order=order).first()
-    captured = payment.captured if payment else Decimal(0)
+    back, kept = (payment.refunded, payment.refundable) if payment else (Decimal(0), Decimal(0))
     return {
         "subject": f"Order {order.number} is cancelled",
         "reason": REASONS.get(order.cancel_reason, CALLED_OFF),
-        "back": money(captured, order.currency) if captured else "",
+        "back": money(back, order.currency) if back else "",
+        "in_all": payment is not None and payment.refunds.exclude(state=RefundState.FAILED).count() > 1,
+        "kept": money(kept, order.currency) if kept else "",  # a refund was refused: people look after it
         "open": payment is not None and _may_still_be_charged(payment),
     }
 

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from accounts.serializers import AddressIn
 from orders.models import Order, Payment, Refund, Wishes
 from orders.services import Basket
-from orders.status import FulfilmentStatus, OrderStatus, PaymentState, PaymentStatus, RefundState
+from orders.status import FulfilmentStatus, Mark, OrderStatus, PaymentState, PaymentStatus, RefundState
 from vibecode.api import Input, Moment, Money, Pattern, Text, Whole
 
 MOST_SKUS = 1000
@@ -131,7 +131,8 @@ class OrderOut(serializers.Serializer[Order]):
         payment = getattr(order, "payment", None)
         if payment is None:
             return None
-        waits = payment.state == PaymentState.REQUIRES_ACTION and self.context.get("owner") == order.user_id
+        waits = payment.state == PaymentState.REQUIRES_ACTION and order.mark == Mark.NONE and not order.given_up_at
+        waits = waits and self.context.get("owner") == order.user_id
         return PaymentOut(payment).data | {"clientSecret": payment.client_secret if waits else None}
 
 

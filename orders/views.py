@@ -125,6 +125,7 @@ class StripeWebhookView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    throttle_classes = ()  # many of Stripe's requests come from one address, and the signature is asked for first
     parser_classes = ()
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=ReceivedOut)

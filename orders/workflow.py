@@ -10,7 +10,8 @@ import structlog
 
 from orders import services
 from orders.models import Order
-from vibecode.observability import metric, note
+from orders.status import PaymentStatus
+from vibecode.observability import note
 
 log = structlog.stdlib.get_logger("vibecode.workflow")
 
@@ -62,16 +63,16 @@ def complete_order(event: StepEvent, context: object) -> StepResult:
 def cancel_order(event: StepEvent, context: object) -> StepResult:
     """CancelOrder: void at the provider, refund what was captured, give the stock back."""
     error = str(event.get("error", {}).get("Error", ""))
-    reason = REASONS.get(error, "workflow-failed")
+    order = _order(event)
+    paid = order.payment_status == PaymentStatus.PAID  # whatever went wrong then, it was not the payment
+    reason = "workflow-failed" if paid else REASONS.get(error, "workflow-failed")
     log.warning("compensation", error=error, reason=reason)
-    return _answer(services.compensate(order=_order(event), reason=reason))
+    return _answer(services.compensate(order=order, reason=reason))
 
 
 def fail_order(event: StepEvent, context: object) -> StepResult:
-    """FailOrder: compensation did not finish; the metric rings an alarm."""
-    order = services.fail_order(order=_order(event))
-    metric("WorkflowFailures", 1)
-    return _answer(order)
+    """FailOrder: compensation did not finish; its metric rings an alarm."""
+    return _answer(services.fail_order(order=_order(event)))
 
 
 def sweep() -> None:

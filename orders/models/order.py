@@ -25,7 +25,9 @@ from orders.status import (
     FulfilmentStatus,
     Mark,
     OrderStatus,
+    PaymentState,
     PaymentStatus,
+    RefundState,
 )
 from vibecode.errors import Conflict
 
@@ -71,6 +73,20 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def stuck(self, before: datetime) -> Self:
         """Neither complete nor over, and unmoved since ``before``; the sweep asks, served by order_open."""
         return self.filter(completed_at=None, cancelled_at=None, failed_at=None, updated_at__lt=before)
+
+    def unsettled(self, before: datetime) -> Self:
+        """Those whose money is not where it belongs, untouched since ``before``: the sweep asks.
+
+        Over, and the provider could still capture, or was not asked once more after its void (served by payment_open);
+        with a refund on its way (refund_pending); or failed, with its stock still held (order_by_status).
+        """
+        over = Q(cancelled_at__isnull=False) | Q(failed_at__isnull=False)
+        undecided = Q(payment__state__in=PaymentState.voidable())
+        undecided |= Q(payment__state=PaymentState.VOIDED, payment__void_checked_at=None)
+        unmoved = Q(payment=None, updated_at__lt=before) | Q(payment__updated_at__lt=before)
+        kinds = (over & undecided, Q(payment__refunds__state=RefundState.PENDING), Q(status=OrderStatus.FAILED))
+        first, *others = (Order.objects.filter(unmoved, kind).values("pk") for kind in kinds)
+        return self.filter(pk__in=first.union(*others))
 
     def locked(self) -> Self:
         """With the order's row locked until the transaction ends: taken before any stock."""
@@ -335,6 +351,12 @@ class Order(models.Model):
         if self.cancelled_at:
             return Mark.CANCELLED
         return Mark.COMPLETED if self.completed_at else Mark.NONE
+
+    @property
+    def over_since(self) -> datetime | None:
+        """When the last thing happened that brought it to an end without its goods; None while nothing has."""
+        ends = (self.given_up_at, self.cancelled_at, self.failed_at)
+        return max((end for end in ends if end), default=None)
 
     def line_stock(self) -> list[LineStock]:
         """The lines as the catalogue's services want them, by product."""

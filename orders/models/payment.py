@@ -19,18 +19,6 @@ class PaymentQuerySet(models.QuerySet["Payment"]):
         """With the row locked until the transaction ends: taken after the order's."""
         return self.select_for_update(of=("self",), no_key=True)
 
-    def unsettled(self, before: datetime) -> Self:
-        """Those whose money is not where it belongs, untouched since ``before``: the sweep asks.
-
-        Of a cancelled or failed order that the provider could still capture, or whose void was not looked at once more
-        (served by payment_open); or with a refund on its way (served by refund_pending).
-        """
-        over = Q(order__cancelled_at__isnull=False) | Q(order__failed_at__isnull=False)
-        undecided = Q(state__in=PaymentState.voidable()) | Q(state=PaymentState.VOIDED, void_checked_at=None)
-        waiting = Q(pk__in=Refund.objects.filter(state=RefundState.PENDING).values("payment"))
-        failed = Q(order__failed_at__isnull=False)  # its stock waits until its money is settled
-        return self.filter((over & undecided) | failed | waiting, updated_at__lt=before)
-
     def waiting_too_long(self, now: datetime) -> Self:
         """Whose customer has not answered the bank in time, with the workflow still waiting for it."""
         return self.filter(state=PaymentState.REQUIRES_ACTION, action_deadline__lte=now).exclude(task_token="")

@@ -46,7 +46,7 @@ class NeverMade(Exception):
 
 
 class StripeProvider:
-    """A Provider. At most three requests a call in all but the rarest case, each with the time-out of the settings."""
+    """A Provider. Two requests a call where Stripe's id is known, else three; four where Stripe forgot the key."""
 
     name = "stripe"
 
@@ -151,7 +151,7 @@ class StripeProvider:
                 return older
             raise
         # One that nobody has confirmed may stand before another that took the money days ago.
-        return (self._search(intent.reference) or made) if made["status"] == "requires_confirmation" else made
+        return self._search(intent.reference, made) or made if made["status"] == "requires_confirmation" else made
 
     def _create(self, intent: Intent) -> Values:
         """The PaymentIntent under a reference's key as it is now, made if there is none. Raises NeverMade."""
@@ -211,14 +211,14 @@ class StripeProvider:
         except stripe.StripeError as error:
             raise _payment_error(error) from error
 
-    def _search(self, reference: str) -> Values | None:
-        """An older PaymentIntent of a reference, the one that took the money if any did."""
+    def _search(self, reference: str, known: Values | None = None) -> Values | None:
+        """A PaymentIntent of a reference other than the known one, the one that took the money if any did."""
         try:
             found = self.api.payment_intents.search({"query": f"metadata['reference']:'{reference}'"}).data
         except stripe.StripeError as error:
             raise _payment_error(error) from error
-        found.sort(key=lambda made: made.status != "succeeded")
-        return self._retrieve(found[0].id) if found else None
+        found = sorted(found, key=lambda made: made.status != "succeeded")
+        return next((self._retrieve(made.id) for made in found if not known or made.id != known["id"]), None)
 
     def _as_it_is_now(self, answer: stripe.PaymentIntent) -> Values:
         response = answer.last_response

@@ -7,7 +7,7 @@ from catalog.models import StockMovement
 from catalog.services import release_stock, return_stock
 from orders.events import OrderCancelled, OrderFailed
 from orders.models import IllegalTransition, Order
-from orders.payments import Intent, provider
+from orders.payments import Intent, RefundRefused, provider
 from orders.services.paying import payment_of, record_charge
 from orders.services.refunding import give_back_the_rest, settle_refunds
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
@@ -49,7 +49,7 @@ def compensate(*, order: Order, reason: str) -> Order:
 
     Calls the provider; may be repeated at any point. Of an order that was cancelled already it settles the money; one
     that another execution has completed meanwhile stays what it is. Raises PaymentError while the provider does not
-    answer, IllegalTransition once something has shipped.
+    answer, RefundRefused where it keeps the money for good, IllegalTransition once something has shipped.
     """
     order = _give_up(order, reason)
     if order.mark == Mark.COMPLETED:
@@ -60,6 +60,9 @@ def compensate(*, order: Order, reason: str) -> Order:
             payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
         give_back_the_rest(order=order, actor="workflow", reason=reason)
         settle_refunds(payment=payment)
+        payment.refresh_from_db()
+        if order.mark != Mark.CANCELLED and payment.refundable:
+            raise RefundRefused(f"{order.number}: {payment.refundable} {payment.currency} could not be given back.")
     return cancel_order(order=order, reason=order.cancel_reason or reason, actor="workflow")
 
 
@@ -87,7 +90,7 @@ def finish_failed_order(*, order: Order) -> Order:
     payment = payment_of(order)
     settled = payment is None or (payment.state not in PaymentState.voidable() and not payment.refundable)
     if order.mark == Mark.FAILED and settled:
-        return cancel_order(order=order, reason="workflow-failed", actor="workflow")
+        return cancel_order(order=order, reason=order.cancel_reason or "workflow-failed", actor="workflow")
     return order
 
 
@@ -107,4 +110,5 @@ def fail_order(*, order: Order) -> Order:
         publish(OrderFailed.of(order))
         order.tell(OrderFailed.detail_type, actor="workflow")
     metric("OrdersByOutcome", 1, outcome="failed")
+    metric("WorkflowFailures", 1)
     return order

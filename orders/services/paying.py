@@ -3,7 +3,9 @@
 The intent is written before the provider is called, and its answer after: no network inside a transaction.
 """
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -87,9 +89,15 @@ def _ask(payment: Payment) -> Charge:
     if not payment.amount:
         return Charge(PaymentState.CAPTURED)  # nothing to pay
     if payment.attempts > 1:
+        began = time.monotonic()
         known = provider().look_up(intent)
         if known.state != PaymentState.INTENDED:
             return known
+        if known.provider_id:  # from now on it is found by one request
+            Payment.objects.filter(pk=payment.pk).update(provider_id=known.provider_id)
+            intent = replace(intent, provider_id=known.provider_id)
+        if time.monotonic() - began > settings.PAYMENT_TIMEOUT_SECONDS:
+            raise PaymentError(f"{payment.reference}: the provider answers so slowly that the task would end first.")
     return provider().capture(intent)
 
 
@@ -174,14 +182,17 @@ def _follow(order: Order, payment: Payment) -> None:
 def settle_money(*, order: Order) -> None:
     """Bring an order's money to where it belongs.
 
-    Voids what the provider could still capture of an order that is over, carries out the refunds. Calls the provider;
-    may be repeated at any point. Raises PaymentError while it does not answer.
+    Of an order that is over it voids what the provider could still capture, and what was captured is on its way back;
+    then it carries out the refunds. Calls the provider; may be repeated at any point. Raises PaymentError while it does
+    not answer.
     """
     payment = payment_of(order)
     if payment is None:
         return
-    if order.mark in {Mark.CANCELLED, Mark.FAILED} and payment.state in PaymentState.voidable():
-        payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
+    if order.mark in {Mark.CANCELLED, Mark.FAILED}:
+        if payment.state in PaymentState.voidable():
+            payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
+        give_back_the_rest(order=order, actor="workflow")
     settle_refunds(payment=payment)
 
 

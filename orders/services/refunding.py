@@ -7,14 +7,15 @@ from decimal import Decimal
 
 import structlog
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from orders.events import OrderRefunded, RefundRequested
 from orders.models import Order, Payment, Refund
 from orders.payments import Intent, PaymentError, RefundRefused, provider
-from orders.status import PaymentStatus, RefundState
+from orders.status import CANCELLABLE, FulfilmentStatus, PaymentStatus, RefundState
 from vibecode.errors import Conflict
+from vibecode.observability import metric
 from vibecode.outbox import publish
 
 log = structlog.stdlib.get_logger("vibecode.payments")
@@ -47,16 +48,17 @@ def request_refund(*, order: Order, amount: Decimal | None, reason: str, actor: 
 
 
 def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
-    """Write down the refund of all that is left of an order's capture; nothing where there is none.
+    """Write down the refund of all that is left of the capture of an order that is over; nothing where there is none.
 
-    Nor where one has failed: another would fail too, and people see that they are needed.
+    Nor for what has shipped, nor where one was refused since the order came to this end: another would be refused too,
+    and people see that they are needed.
     """
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         payment = Payment.objects.locked().filter(order=order).first()
-        if payment is None or payment.refundable <= 0:
+        if payment is None or not payment.refundable or FulfilmentStatus(order.fulfilment_status) not in CANCELLABLE:
             return
-        if not payment.refunds.filter(state=RefundState.FAILED).exists():
+        if not payment.refunds.filter(state=RefundState.FAILED, created_at__gte=order.over_since).exists():
             _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
 
 
@@ -104,13 +106,20 @@ def record_refund(*, refund: Refund, provider_id: str) -> None:
         )
         if not settled:
             return  # somebody else was told the same
-        open_still = payment.refunds.filter(state=RefundState.PENDING).exists()
-        whole = payment.refunded == payment.captured and not open_still
-        if not order.move_to(payment=PaymentStatus.REFUNDED if whole else PaymentStatus.PARTLY_REFUNDED):
+        if not order.move_to(payment=_status_after_refunds(payment)):
             order.move_on()
         Payment.objects.filter(pk=payment.pk).update(updated_at=Now())
         publish(OrderRefunded.of(order, refund_reference=refund.reference, amount=refund.amount))
         order.tell(OrderRefunded.detail_type, actor="payment", refund=refund.reference, amount=str(refund.amount))
+    metric("RefundsByOutcome", 1, outcome="settled")
+
+
+def _status_after_refunds(payment: Payment) -> PaymentStatus:
+    """By what has gone back, not by what is on its way."""
+    settled = payment.refunds.filter(state=RefundState.SETTLED).aggregate(sum=Sum("amount"))["sum"]
+    if not settled:
+        return PaymentStatus.PAID
+    return PaymentStatus.REFUNDED if settled == payment.captured else PaymentStatus.PARTLY_REFUNDED
 
 
 def note_refunds_elsewhere(*, order: Order, refunded: Decimal) -> None:
@@ -130,7 +139,10 @@ def note_refunds_elsewhere(*, order: Order, refunded: Decimal) -> None:
 
 
 def fail_refund(*, order: Order, reference: str, reason: str) -> None:
-    """A refund was refused, or sent back: what it was can be given back again, and staff see why. Twice is harmless."""
+    """A refund was refused, or sent back: what it was can be given back again. Twice is harmless.
+
+    Staff see why on the refund; the timeline, which the customer reads too, says only that it failed.
+    """
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         payment = Payment.objects.locked().get(order=order)
@@ -139,8 +151,8 @@ def fail_refund(*, order: Order, reference: str, reason: str) -> None:
             return
         Refund.objects.filter(pk=refund.pk).update(state=RefundState.FAILED, last_error=reason[:300])
         Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
-        left = payment.refunded - refund.amount
-        if not order.move_to(payment=PaymentStatus.PARTLY_REFUNDED if left else PaymentStatus.PAID):
+        if not order.move_to(payment=_status_after_refunds(payment)):
             order.move_on()
-        order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount), reason=reason)
-        log.error("refund failed", order=order.number, refund=reference, why=reason)
+        order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount))
+    log.error("refund failed", order=order.number, refund=reference, why=reason)
+    metric("RefundsByOutcome", 1, outcome="failed")

@@ -16,9 +16,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from orders.models import IllegalTransition, Order, Payment
-from orders.payments import Intent, PaymentError, provider
+from orders.payments import Intent, PaymentError, RefundRefused, provider
 from orders.payments.webhook import RefundNews, StripeEvent
-from orders.services.cancelling import compensate, finish_failed_order
+from orders.services.cancelling import compensate, fail_order, finish_failed_order
 from orders.services.paying import look_at_void, payment_of, record_charge, settle_money
 from orders.services.refunding import fail_refund, note_refunds_elsewhere, record_refund
 from orders.status import Mark, PaymentState, RefundState
@@ -71,11 +71,13 @@ def continue_order(*, order: Order) -> str:
 def await_customer(*, order: Order, token: str) -> None:
     """Keep the token of the execution that waits until the customer has answered the bank.
 
-    The answer may have come before the token: then the execution goes on at once. Raises WorkflowAway.
+    The answer may have come before the token, or the time for it be over: then the execution goes on at once. Raises
+    WorkflowAway.
     """
     Payment.objects.filter(order=order).update(task_token=token, updated_at=Now())
-    payment = payment_of(order)
-    if payment is None or payment.state != PaymentState.REQUIRES_ACTION:
+    if not Payment.objects.filter(
+        order=order, state=PaymentState.REQUIRES_ACTION, action_deadline__gt=timezone.now()
+    ).exists():
         answer_task(token=token, data={"orderId": order.number})
 
 
@@ -154,8 +156,8 @@ def sweep_orders(*, say: Callable[[str], object] = lambda _: None, dry_run: bool
     work: list[Look] = [(payment.order, _wake, "waits too long") for payment in late]
     stuck = Order.objects.stuck(before).order_by("?")[:MOST_AT_ONCE]
     work += [(order, _unstick, "is stuck") for order in stuck]
-    unsettled = Payment.objects.unsettled(before).select_related("order").order_by("?")[:MOST_AT_ONCE]
-    work += [(payment.order, _settle, "has money to settle") for payment in unsettled]
+    unsettled = Order.objects.unsettled(before).order_by("?")[:MOST_AT_ONCE]
+    work += [(order, _settle, "has money to settle") for order in unsettled]
     deadline = time.monotonic() + MOST_SECONDS
     for order, look_after, trouble in work:
         if time.monotonic() > deadline:
@@ -172,7 +174,9 @@ def _try(order: Order, look_after: Callable[[Order], str]) -> str:
         return look_after(order)
     except (PaymentError, WorkflowAway, IllegalTransition) as error:
         log.warning("sweep", order=order.number, error=type(error).__name__, why=str(error))
-        return "left for the next sweep"
+    except Exception:  # whatever it is, the other orders are looked after
+        log.exception("sweep", order=order.number)
+    return "left for the next sweep"
 
 
 def _wake(order: Order) -> str:
@@ -182,8 +186,11 @@ def _wake(order: Order) -> str:
 
 def _unstick(order: Order) -> str:
     if order.workflow_runs >= settings.ORDER_MOST_RUNS and execution_status(execution_name(order)) != "RUNNING":
-        compensate(order=order, reason="workflow-gave-up")
-        return "cancelled"
+        try:
+            order = compensate(order=order, reason="workflow-gave-up")
+        except RefundRefused:
+            order = fail_order(order=order)
+        return str(order.status)
     payment = payment_of(order)
     if payment is not None and payment.state == PaymentState.REQUIRES_ACTION:
         charge = provider().look_up(Intent.of(payment))

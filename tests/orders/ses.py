@@ -57,9 +57,9 @@ def make_order(
     return Order.objects.with_lines().get(pk=order.pk)
 
 
-def owe(order: Order, state: str, captured: str = "0.00") -> None:
+def owe(order: Order, state: str, captured: str = "0.00", refunded: str = "0.00") -> Payment:
     """The order's payment as it is now."""
-    Payment.objects.create(
+    return Payment.objects.create(
         order=order,
         provider="demo",
         reference=order.number,
@@ -67,6 +67,7 @@ def owe(order: Order, state: str, captured: str = "0.00") -> None:
         currency=order.currency,
         state=state,
         captured=Decimal(captured),
+        refunded=Decimal(refunded),
     )
 
 

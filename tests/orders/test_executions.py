@@ -178,6 +178,17 @@ def test_an_answer_that_came_before_the_token_is_not_waited_for(asked: Order, bo
     wait_for(asked.number, "SUCCEEDED")
 
 
+def test_a_token_that_comes_when_the_time_for_the_bank_is_over_is_answered_at_once(
+    asked: Order, machine: Machine
+) -> None:
+    token = begin_waiting(asked, machine)
+    services.time_for_the_bank_over(order=asked)  # the message of the queue, before the token was kept
+
+    services.await_customer(order=asked, token=token)
+
+    wait_for(asked.number, "SUCCEEDED")
+
+
 def test_the_token_of_a_later_execution_outlives_the_answer_to_an_earlier_one(
     asked: Order, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +234,41 @@ def test_the_sweep_cancels_an_order_whose_last_execution_was_in_vain(
     assert (order.status, order.cancel_reason) == ("cancelled", "workflow-gave-up")
     assert books.of(order.number)["refunded"] == ["5.00"]
     assert executions() == [order.number]
+
+
+def test_the_sweep_fails_an_order_whose_money_cannot_be_given_back(
+    placed: Placed, books: Books, machine: Machine, settings: Settings
+) -> None:
+    settings.ORDER_STUCK_SECONDS, settings.ORDER_MOST_RUNS = 0, 1
+    machine(ENDS)
+    order = placed()
+    workflow.process_payment({"orderId": order.number}, None)
+    services.start_order(order=order)
+    wait_for(order.number, "SUCCEEDED")
+    books.give_back(order.number, "5.00")  # at its own desk: it refuses to do so again
+
+    assert services.sweep_orders() == {"failed": 1}
+
+    assert Order.objects.get(pk=order.pk).status == "failed"
+
+
+def test_whatever_one_order_s_trouble_is_the_sweep_goes_on_to_the_next(
+    placed: Placed, machine: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    machine(RUNS)
+    cursed, other = placed(), placed()
+    look = services.paying.payment_of
+
+    def breaks(order: Order) -> Payment | None:
+        if order.pk == cursed.pk:
+            raise LookupError("a row that nobody thought of")
+        return look(order)
+
+    monkeypatch.setattr("orders.services.running.payment_of", breaks)
+
+    assert services.sweep_orders() == {"left for the next sweep": 1, "begun": 1}
+    assert executions() == [other.number]
 
 
 def test_one_order_s_trouble_does_not_keep_the_sweep_from_the_next(

@@ -154,12 +154,15 @@ def test_a_cancellation_says_why_in_our_own_words(db: None, ses: ScriptedSES, re
         (("declined", "0.00"), 1, "Nothing was charged.", "back, the way you paid"),
         (("voided", "0.00"), 1, "Nothing was charged.", "back, the way you paid"),
         (("voided", "0.00"), 2, "you get all of it back", "Nothing was charged"),
-        (("captured", "5.00"), 1, "You get £5.00 back, the way you paid.", "Nothing was charged"),
+        (("captured", "5.00", "5.00"), 1, "You get £5.00 back, the way you paid.", "did not go through"),
         (("unknown", "0.00"), 1, "you get all of it back", "Nothing was charged"),
+        (("captured", "5.00", "0.00"), 1, "The refund of £5.00 did not go through at once.", "£5.00 back"),
+        (("captured", "5.00", "2.00"), 1, "You get £2.00 back, the way you paid.", "Nothing was charged"),
+        (("captured", "5.00", "2.00"), 1, "The refund of £3.00 did not go through at once.", "in all"),
     ],
 )
 def test_a_cancellation_says_what_becomes_of_the_money(
-    db: None, ses: ScriptedSES, payment: tuple[str, str] | None, attempts: int, said: str, unsaid: str
+    db: None, ses: ScriptedSES, payment: tuple[str, ...] | None, attempts: int, said: str, unsaid: str
 ) -> None:
     order = make_order(("Lamp", "2.50", 2))
     if payment:
@@ -167,10 +170,25 @@ def test_a_cancellation_says_what_becomes_of_the_money(
         Payment.objects.filter(order=order).update(attempts=attempts)
 
     _, text, html = read(ses, fact(order, "Order Cancelled"))
+    html = html.replace("<strong>", "").replace("</strong>", "")
 
     assert said in text
     assert said in html
     assert unsaid not in text + html
+
+
+def test_a_cancellation_after_an_earlier_refund_says_that_it_names_both(db: None, ses: ScriptedSES) -> None:
+    order = make_order(("Lamp", "2.50", 2))
+    payment = owe(order, "captured", "5.00", "5.00")
+    for number, (amount, state) in enumerate([("2.00", "settled"), ("3.00", "failed"), ("3.00", "pending")]):
+        payment.refunds.create(
+            reference=f"{order.number}-R{number}",
+            amount=amount,
+            state=state,
+            settled_at=payment.created_at if state == "settled" else None,
+        )
+
+    assert "You get £5.00 back in all, the way you paid." in read(ses, fact(order, "Order Cancelled"))[1]
 
 
 def test_a_refund_says_how_much_of_what(db: None, ses: ScriptedSES) -> None:

@@ -70,6 +70,14 @@ def test_a_payment_that_succeeded_is_written_down_once(stranger: Caller, waiting
     assert workflow.process_payment({"orderId": order.number}, None)["status"] == "paid"
 
 
+def test_the_provider_s_news_is_under_no_rate(stranger: Caller, waiting: Order, settings: Any) -> None:
+    settings.API_RATES = {"anonymous": (1, 60), "signed_in": (1, 60)}
+
+    answers = [tell(stranger, "payment_intent.succeeded", paid(waiting), event_id=f"evt_{n}") for n in range(3)]
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
 def test_a_capture_of_an_order_that_was_cancelled_meanwhile_goes_back(stranger: Caller, waiting: Order) -> None:
     services.cancel_order(order=waiting, reason="", actor="me")
 

@@ -11,9 +11,12 @@ from django.db.models import F
 
 from orders import services, workflow
 from orders.models import Order, Payment, Refund
+from orders.payments import Intent, RefundRefused
+from orders.payments.demo import DemoProvider
 from tests.books import Books
-from tests.in_process import Caller
+from tests.in_process import Caller, shelf
 from tests.platform.answers import assert_refused
+from tests.platform.logs import read_log
 from vibecode.models import OutboxEvent
 
 type Placed = Callable[..., Order]
@@ -152,8 +155,7 @@ def test_what_the_provider_refuses_for_good_has_failed_and_the_next_goes_on(
 
     settle(paid)
 
-    states = list(Refund.objects.order_by("id").values_list("state", flat=True))
-    assert states == ["failed", "settled"]
+    assert states() == ["failed", "settled"]
     assert "more_than_captured" in Refund.objects.earliest("id").last_error
     assert paid.timeline.filter(type="Refund Failed").count() == 1
     payment = Payment.objects.get(order=paid)
@@ -161,17 +163,103 @@ def test_what_the_provider_refuses_for_good_has_failed_and_the_next_goes_on(
     assert Order.objects.get(pk=paid.pk).payment_status == "partly_refunded"
 
 
-def test_an_order_is_cancelled_though_its_refund_was_refused_and_is_not_asked_for_again(
-    paid: Order, books: Books
+def refuse(patch: pytest.MonkeyPatch) -> None:
+    """The provider refuses every refund for good, as Stripe does where its balance is empty."""
+
+    def refused(self: DemoProvider, intent: Intent, *, reference: str, amount: Decimal) -> str:
+        raise RefundRefused("Stripe: InvalidRequestError 400 balance_insufficient")
+
+    patch.setattr(DemoProvider, "refund", refused)
+
+
+def states() -> list[str]:
+    """Of every refund, oldest first."""
+    return list(Refund.objects.order_by("id").values_list("state", flat=True))
+
+
+def test_a_compensation_whose_refund_is_refused_fails_and_people_end_it(
+    paid: Order, books: Books, staff: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    books.give_back(paid.number, "5.00")
+    """The stock stays held and the alarm rings; the sweep asks once more and not again; staff's word asks anew."""
+    settings.ORDER_STUCK_SECONDS = 0
+    product = paid.lines.get().product
+    with monkeypatch.context() as patch, read_log() as lines:
+        refuse(patch)
+        for _ in range(2):
+            with pytest.raises(RefundRefused, match=r"5\.00 GBP could not be given back"):
+                workflow.cancel_order({"orderId": paid.number, "error": {"Error": "PaymentError"}}, None)
+        assert states() == ["failed"]
+        assert workflow.fail_order({"orderId": paid.number}, None)["status"] == "failed"
+        for _ in range(3):
+            services.sweep_orders()
+    assert states() == ["failed", "failed"]
+    assert Order.objects.get(pk=paid.pk).status == "failed"
+    assert shelf(product) == (10, 2)
+    assert sum(line.get("WorkflowFailures", 0) for line in lines) == 1
+    assert [line["outcome"] for line in lines if "RefundsByOutcome" in line] == ["failed", "failed"]
+
+    assert staff.post(f"/orders/{paid.number}/cancel", {}).json()["status"] == "cancelled"
+    settle(paid)
+
+    assert states() == ["failed", "failed", "settled"]
+    assert books.of(paid.number)["refunded"] == ["5.00"]
+    assert shelf(product) == (10, 0)
+
+
+@pytest.mark.parametrize("amount", ["1.00", "5.00"])
+def test_a_refund_that_failed_earlier_keeps_nobody_from_their_money_when_they_cancel(
+    staff: Caller, shopper: Caller, paid: Order, books: Books, amount: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(staff, paid, amount=amount)
+    with monkeypatch.context() as patch:
+        refuse(patch)
+        settle(paid)
+    assert states() == ["failed"]
+
+    assert shopper.post(f"/orders/{paid.number}/cancel", {}).json()["payment"]["refunded"] == "5.00"
+    settle(paid)
+
+    assert books.of(paid.number)["refunded"] == ["5.00"]
+    assert Order.objects.get(pk=paid.pk).payment_status == "refunded"
+
+
+def test_a_cancelled_order_whose_refund_is_refused_is_not_asked_for_again(
+    shopper: Caller, paid: Order, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    refuse(monkeypatch)
+    shopper.post(f"/orders/{paid.number}/cancel", {})
 
     for _ in range(2):
-        workflow.cancel_order({"orderId": paid.number, "error": {"Error": "PaymentError"}}, None)
         settle(paid)
+        services.sweep_orders()
 
+    assert states() == ["failed"]
     assert Order.objects.get(pk=paid.pk).status == "cancelled"
-    assert [refund.state for refund in Refund.objects.all()] == ["failed"]
+    assert Payment.objects.get(order=paid).refundable == Decimal("5.00")
+
+
+def test_the_first_of_two_refunds_fails_while_the_second_is_on_its_way(staff: Caller, paid: Order) -> None:
+    ask(staff, paid, amount="1.00")
+    ask(staff, paid, amount="2.00")
+
+    services.refunding.fail_refund(order=paid, reference=Refund.objects.earliest("id").reference, reason="no")
+
+    assert Order.objects.get(pk=paid.pk).payment_status == "paid", "nothing has gone back yet"
+
+
+def test_the_provider_s_words_are_staff_s_and_not_the_customer_s(
+    staff: Caller, shopper: Caller, paid: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch)
+    ask(staff, paid)
+    settle(paid)
+
+    told = shopper.get(f"/orders/{paid.number}/timeline")
+
+    assert told.json()["results"][-1]["type"] == "Refund Failed"
+    assert "balance_insufficient" not in told.text
+    assert "balance_insufficient" in Refund.objects.get().last_error
 
 
 def test_a_refund_whose_answer_was_not_written_down_is_given_once(

@@ -327,7 +327,9 @@ def test_an_order_waits_while_the_bank_asks_and_only_its_owner_sees_the_secret(
     assert mine["paymentStatus"] == theirs["paymentStatus"] == "requires_action"
     assert mine["payment"]["clientSecret"]
     assert theirs["payment"]["clientSecret"] is None
-    assert shelf(order.lines.get().product) == (10, 2)
+    over = shopper.post(f"/orders/{order.number}/cancel", {}).json()
+    assert over["payment"]["clientSecret"] is None, "nobody should confirm the payment of a cancelled order"
+    assert shelf(order.lines.get().product) == (10, 0)
 
 
 def test_a_customer_who_does_not_come_back_in_time_loses_the_order_and_pays_nothing(
@@ -392,7 +394,7 @@ def test_an_order_that_failed_is_cancelled_by_the_sweep_once_its_money_is_settle
     assert audit_stock() == []
 
 
-def test_an_order_that_failed_keeps_its_stock_while_its_money_is_not_where_it_belongs(
+def test_a_paid_order_that_failed_before_its_refund_was_written_is_refunded_by_the_sweep(
     placed: Placed, books: Books, settings: Any
 ) -> None:
     settings.ORDER_STUCK_SECONDS = 0
@@ -400,6 +402,52 @@ def test_an_order_that_failed_keeps_its_stock_while_its_money_is_not_where_it_be
     run(workflow.process_payment, order)
     run(workflow.fail_order, order)
 
+    services.sweep_orders()
+
+    order = Order.objects.get(pk=order.pk)
+    assert (order.status, order.payment_status) == ("cancelled", "refunded")
+    assert books.of(order.number)["refunded"] == ["5.00"]
+    assert shelf(order.lines.get().product) == (10, 0)
+
+
+def test_an_order_that_failed_after_it_had_shipped_keeps_its_money(placed: Placed, books: Books, settings: Any) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    order = placed()
+    all_the_way(order)
+    Order.objects.filter(pk=order.pk).update(completed_at=None, fulfilment_status="shipped")
+    run(workflow.fail_order, order)
+
+    services.sweep_orders()
+
+    assert Order.objects.get(pk=order.pk).status == "failed"
+    assert books.of(order.number)["refunded"] == []
+
+
+def test_an_order_that_failed_before_anybody_was_asked_for_money_is_cancelled_by_the_sweep(
+    placed: Placed, settings: Any
+) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    order = placed()
+    run(workflow.fail_order, order)
+
+    services.sweep_orders()
+
+    assert Order.objects.get(pk=order.pk).status == "cancelled"
+    assert shelf(order.lines.get().product) == (10, 0)
+
+
+def test_an_order_that_failed_keeps_its_stock_while_its_money_is_not_where_it_belongs(
+    placed: Placed, books: Books, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    order = placed()
+    run(workflow.process_payment, order)
+    run(workflow.fail_order, order)
+
+    def away(*_: object, **__: object) -> None:
+        raise PaymentError("no answer")
+
+    monkeypatch.setattr(DemoProvider, "refund", away)
     services.sweep_orders()
 
     assert Order.objects.get(pk=order.pk).status == "failed"
@@ -424,7 +472,7 @@ def test_an_order_that_was_given_up_goes_forward_no_more(
             run(step, order)
 
     assert run(workflow.cancel_order, order, error={"Error": "OrderIsOver"}) == "cancelled"
-    assert Order.objects.get(pk=order.pk).cancel_reason == "payment-failed"
+    assert Order.objects.get(pk=order.pk).cancel_reason == "workflow-failed", "it was paid: it was not the payment"
     assert books.of(order.number)["refunded"] == ["5.00"]
 
 
