@@ -34,7 +34,9 @@ if not apps.ready:
 log = structlog.stdlib.get_logger("vibecode.lambda")
 
 LONGEST_WAIT = 120  # seconds until a message that failed comes back
-LEAST_LEFT = 30_000  # milliseconds: with less a message is not begun, or a slow one would cost its neighbours a try
+# Milliseconds: with less a message is not begun, and comes back. That costs it a try; begun and cut off it would lie
+# until the queue's time-out.
+LEAST_LEFT = 30_000
 # All that API Gateway's REST proxy sends, and nothing else. https://docs.aws.amazon.com/apigateway/latest/
 # developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format
 HTTP_FIELDS = {

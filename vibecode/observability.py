@@ -21,7 +21,8 @@ SECRET_VALUES = re.compile(
     r"|(?i:bearer)\s+[^\s\"']+"
     r"|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # an e-mail address; from a word's start, or long words cost n²
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password in an address
-    r"|(?<=DETAIL:)[^\n]*"  # PostgreSQL quotes the row that it refused
+    # PostgreSQL quotes the row that it refused, line breaks and all
+    r"|(?<=DETAIL:)[\s\S]*?(?=\n(?:HINT|CONTEXT|QUERY|STATEMENT):|\n+(?:Traceback|The above|During) |\Z)"
 )
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 HIDDEN = "[hidden]"

@@ -18,6 +18,9 @@ VISIBILITY_TIMEOUT = 6 * FUNCTION_TIMEOUT
 
 ARCHIVE_DAYS = 14
 
+# Tries, at most two minutes apart: nobody looks after a letter but its message, and SES may be away for long.
+HOURS = 120
+
 # What a customer has for their bank, in seconds: no longer than a queue can hold a message back.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html
 ACTION_SECONDS = 900
@@ -38,7 +41,8 @@ class Queue:
     source: str = ""
     batch_size: int = 10
     delay: int = 0  # seconds until a message is given out for the first time
-    # Then it lies in the dead-letter queue. The pauses between so many are longer than any lease that it may wait for.
+    # Then it lies in the dead-letter queue. The pauses between so many are longer than any lease that it may wait for,
+    # and a schedule sees to what was lost; what has no such net is tried for hours (HOURS).
     tries: int = 12
     keep_days: int = 4
     keep_dead_days: int = 14
@@ -94,12 +98,14 @@ QUEUES = (
         handler="orders.consumers.on_news_for_the_customer",
         detail_types=("Order Confirmed", "Order Shipped", "Order Cancelled", "Order Refunded"),
         batch_size=5,
+        tries=HOURS,
     ),
-    Queue(key="mail-outcomes", handler="orders.consumers.on_mail_outcome", source="aws.ses"),
+    Queue(key="mail-outcomes", handler="orders.consumers.on_mail_outcome", source="aws.ses", tries=HOURS),
     Queue(
         key="announce",
         handler="orders.consumers.on_news_for_partners",
         detail_types=(*ORDER_FACTS, "Stock Low"),
+        tries=HOURS,
     ),
     Queue(
         key="live",

@@ -9,7 +9,7 @@ from django.utils.csp import CSP
 
 from vibecode.environment import Environment
 from vibecode.observability import logging_config
-from vibecode.resources import ACTION_SECONDS, LOCAL_ACCOUNT, Resources
+from vibecode.resources import ACTION_SECONDS, FUNCTION_TIMEOUT, LOCAL_ACCOUNT, Resources
 from vibecode.unfold import UNFOLD  # noqa: F401 -- read by unfold: how the admin looks
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -113,11 +113,14 @@ COGNITO_JWKS_URL = env.url(
 COGNITO_DOMAIN = env.optional_origin("COGNITO_DOMAIN")
 
 # --- facts -------------------------------------------------------------------------------------------------------
-OUTBOX_LEASE_SECONDS = env.integer("OUTBOX_LEASE_SECONDS", 10 if LOCAL else 60, least=1, most=900)
+# Longer than one call of the relay (vibecode.relay.CALL_SECONDS), or a second relay would send what the first has sent.
+OUTBOX_LEASE_SECONDS = env.integer("OUTBOX_LEASE_SECONDS", 10 if LOCAL else 60, least=4, most=900)
 OUTBOX_TRIES = env.integer("OUTBOX_TRIES", 10, least=1, most=15)  # then a fact is parked for staff to look at
 OUTBOX_KEEP_DAYS = env.integer("OUTBOX_KEEP_DAYS", 14, least=1)
 # How long a consumer may work on a fact before another delivery of it may begin anew: longer than the function lives.
-INBOX_LEASE_SECONDS = env.integer("INBOX_LEASE_SECONDS", 15 if LOCAL else 150, least=1)
+INBOX_LEASE_SECONDS = env.integer(
+    "INBOX_LEASE_SECONDS", 15 if LOCAL else 150, least=1 if LOCAL else FUNCTION_TIMEOUT + 1
+)
 
 # --- the workflow ------------------------------------------------------------------------------------------------
 # An order that has not moved for so long is looked after by the sweep.

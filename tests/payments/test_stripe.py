@@ -1,9 +1,13 @@
 """Stripe behind the port, against a stand-in that keeps its rules: money is taken once, whatever answer is lost."""
 
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from orders import services
+from orders.models import Order, Payment
 from orders.payments import Charge, Intent, PaymentError
 from orders.payments.stripe import StripeProvider, from_minor_units, minor_units
 from orders.status import PaymentState
@@ -262,3 +266,47 @@ def test_a_wrong_api_key_is_a_payment_error_that_does_not_tell_it(stand_in: Stan
 
     assert "401" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+# --- with the service ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def by_card(placed: Callable[..., Order], our_stripe: StripeProvider, monkeypatch: pytest.MonkeyPatch) -> Order:
+    """An order that is paid with Stripe."""
+    order = placed()
+    Order.objects.filter(pk=order.pk).update(payment_method="pm_card_visa")
+    monkeypatch.setattr("orders.services.paying.provider", lambda: our_stripe)
+    return order
+
+
+def test_the_next_try_after_a_lost_answer_asks_little_enough_to_end_within_its_task(
+    by_card: Order, stand_in: StandIn
+) -> None:
+    stand_in.breaks("create", "lost")
+    stand_in.breaks("confirm", "429")
+    for _ in range(2):
+        with pytest.raises(PaymentError):
+            services.pay(order=by_card)
+    assert stand_in.calls == {"create": 2, "retrieve": 2, "search": 1, "confirm": 1}
+    stand_in.calls.clear()
+
+    services.pay(order=by_card)
+
+    assert stand_in.calls == {"retrieve": 2, "confirm": 1}, "it is known by its id now"
+    assert stand_in.taken(by_card.number) == [500]
+
+
+def test_a_look_up_that_took_long_leaves_the_capture_to_the_next_try(
+    by_card: Order, stand_in: StandIn, settings: Any
+) -> None:
+    stand_in.breaks("create", "lost")
+    with pytest.raises(PaymentError):
+        services.pay(order=by_card)
+    settings.PAYMENT_TIMEOUT_SECONDS = 0  # whatever it takes is too long
+
+    with pytest.raises(PaymentError, match="so slowly"):
+        services.pay(order=by_card)
+
+    assert stand_in.calls["confirm"] == 0
+    assert Payment.objects.get(order=by_card).provider_id == stand_in.of(by_card.number)[0]["id"]
+    settings.PAYMENT_TIMEOUT_SECONDS = 8
+    assert services.pay(order=by_card).state == PaymentState.CAPTURED

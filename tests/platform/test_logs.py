@@ -45,6 +45,17 @@ def test_a_value_that_looks_secret_is_hidden_wherever_it_stands(secret: str, tex
 
 
 @pytest.mark.parametrize(
+    "end", ["", "\nCONTEXT:  SQL statement of ours", "\n\nThe above exception was the direct cause"]
+)
+def test_a_row_that_postgresql_quotes_is_hidden_line_breaks_and_all(end: str) -> None:
+    said = f'new row violates check "c"\nDETAIL:  Failing row contains (1, ring at\nMrs Miller, 12 Elm St, 7700).{end}'
+    with read_log() as lines:
+        log.warning("refused", reason=said)
+
+    assert lines[0]["reason"] == f'new row violates check "c"\nDETAIL:{HIDDEN}{end}'
+
+
+@pytest.mark.parametrize(
     "name",
     ["password", "new_password", "client_secret", "SecretKey", "token", "accessToken", "Authorization", "cookie",
      "api_key", "apiKey", "email", "e_mail", "userEmail", "stripe_signature"],

@@ -45,7 +45,7 @@ class Relays:
     """Relay processes over that database."""
 
     def __init__(self, database_url: str, folder: Path) -> None:
-        self.environment = {**os.environ, "DATABASE_URL": database_url, "OUTBOX_LEASE_SECONDS": "3"}
+        self.environment = {**os.environ, "DATABASE_URL": database_url, "OUTBOX_LEASE_SECONDS": "4"}
         self.folder = folder
         self.guard = Guard()
         self.running: list[subprocess.Popen[bytes]] = []

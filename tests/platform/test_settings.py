@@ -100,6 +100,8 @@ NONSENSE = [
     ("MAIL_FROM", "Shop <orders@shop.example>\nBcc: eve@shop.example"),
     ("MAIL_REPLY_TO", "help"),
     ("LOG_LEVEL", "loud"),
+    ("OUTBOX_LEASE_SECONDS", "3"),
+    ("INBOX_LEASE_SECONDS", "120"),
 ]
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "shop"}
 OF_THE_LAPTOP = [
