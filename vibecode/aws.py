@@ -1,6 +1,8 @@
 """The only import of boto3: one cached client a service, with time-outs and few retries. Called by services' edges."""
 
 import functools
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from django.conf import settings
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
@@ -28,6 +31,8 @@ def client(service: Literal["dynamodb"]) -> "DynamoDBClient": ...
 def client(service: Literal["events"], *, seconds: float = ..., tries: int = ...) -> "EventBridgeClient": ...
 @overload
 def client(service: Literal["s3"]) -> "S3Client": ...
+@overload
+def client(service: Literal["secretsmanager"]) -> "SecretsManagerClient": ...
 @overload
 def client(service: Literal["sns"]) -> "SNSClient": ...
 @overload
@@ -54,6 +59,24 @@ def client(service: str, *, seconds: float = 5, tries: int = 3) -> Any:
             retries={"mode": "standard", "total_max_attempts": tries},
         ),
     )
+
+
+def keys() -> tuple[str, str, str]:
+    """Our role's access key, its secret and its session token, from wherever this process gets them."""
+    import boto3
+
+    credentials = boto3.session.Session().get_credentials()
+    if credentials is None:
+        raise RuntimeError("This process has no AWS credentials.")
+    frozen = credentials.get_frozen_credentials()
+    return str(frozen.access_key), str(frozen.secret_key), frozen.token or ""
+
+
+@functools.cache
+def secret(arn: str) -> Mapping[str, str]:
+    """The values of a secret, read once a process; ``secret.cache_clear()`` where it was rotated."""
+    values: Mapping[str, str] = json.loads(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+    return values
 
 
 def error_code(error: Exception) -> str:

@@ -3,14 +3,16 @@
 import re
 import zoneinfo
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import SimpleLazyObject
 
 HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)  # a name, or IPv6
 STAGES = ("local", "dev", "staging", "production")
-SHORTEST_SECRET = 40  # characters
+SECRETS_MANAGER = r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]+"
 CACHE_SECONDS = 0.5  # a cache that is slower than this is away: what it would have said is not worth the wait
 
 
@@ -75,12 +77,17 @@ class Environment:
             raise ImproperlyConfigured(f"{name} must be one of {', '.join(STAGES[1:])} on Lambda.")
         return stage
 
-    def secret(self, name: str, local: str) -> str:
-        """A random text which a real stage must set, and long enough; never quoted."""
-        value = self.text_of_stage(name, local)
-        if self.required and len(value) < SHORTEST_SECRET:
-            raise ImproperlyConfigured(f"{name} must be {SHORTEST_SECRET} random characters or more.")
-        return value
+    def secret(self, name: str, local: str | None, *, shortest: int = 1) -> str:
+        """A text that nobody may see, of ``shortest`` characters or more; never quoted.
+
+        Where it is unset and SECRETS_ARN names a secret of AWS, it is read there when it is first used.
+        """
+        arn = self.values.get("SECRETS_ARN", "").strip()
+        if arn and not re.fullmatch(SECRETS_MANAGER, arn):
+            raise ImproperlyConfigured(f"SECRETS_ARN must be the ARN of a secret; it is {arn!r}.")
+        if arn and not self.text(name, ""):
+            return cast("str", SimpleLazyObject(lambda: _long_enough(name, _read_secret(arn, name), shortest)))
+        return _long_enough(name, self.text_of_stage(name, local or ""), shortest if self.required else 0)
 
     def currency(self, name: str, default: str) -> str:
         """An ISO 4217 code."""
@@ -116,14 +123,23 @@ class Environment:
         return names
 
     def url(self, name: str, default: str | None = None) -> str:
-        """An absolute address without a trailing slash: http(s) on the laptop, https in a real stage."""
+        """An absolute address without a trailing slash: https in a real stage, or on this machine."""
         value = self.text(name, default)
-        _origin(name, value, secure=self.required)
+        _origin(name, value, secure=self.required and not is_loopback(urlsplit(value).hostname or ""))
         return value.rstrip("/")
 
     def optional_url(self, name: str) -> str:
         """An absolute address as above, or "" where it is unset."""
         return self.url(name, "") if self.text(name, "") else ""
+
+    def local_aws(self, name: str, local: str) -> str | None:
+        """The address of an AWS on this machine; None (AWS itself) in a real stage that names none."""
+        value = self.text(name, "" if self.required else local)
+        if not value:
+            return None
+        if self.required and not is_loopback(urlsplit(value).hostname or ""):
+            raise ImproperlyConfigured(f"{name} must be an address of this machine in a real stage; it is {value!r}.")
+        return self.url(name, value)
 
     def origin(self, name: str, default: str | None = None) -> str:
         """scheme://host[:port] and nothing else, as a browser writes it: http(s), https in a real stage."""
@@ -147,19 +163,34 @@ class Environment:
         return [_origin(name, value, bare=True) for value in self.words(name, default)]
 
     def database(self, name: str, local: str) -> dict[str, Any]:
-        """A PostgreSQL address as Django's connection settings; its query string becomes OPTIONS."""
+        """A PostgreSQL address as Django's connection settings; its query string becomes OPTIONS.
+
+        In a real stage it is reached by TLS that proves who answers, and signs in by ``<NAME>``'s neighbour
+        DATABASE_SIGN_IN, so that its address holds no password; unless it is on this machine.
+        """
         parts = _split(self.text_of_stage(name, local))
         if parts is None or parts.scheme not in {"postgres", "postgresql"} or len(parts.path) < 2:
             # not quoted: it may hold a password
             raise ImproperlyConfigured(f"{name} must look like postgresql://user:password@host:5432/database.")
+        strict = self.required and not is_loopback(str(parts.hostname))
+        if strict and (parts.password or parts.query):
+            raise ImproperlyConfigured(f"{name} must hold no password and no options in a real stage.")
+        source = self.values.get("DATABASE_SIGN_IN", "").strip()
+        if not re.fullmatch(rf"iam|{SECRETS_MANAGER}" if strict else rf"(iam|{SECRETS_MANAGER})?", source):
+            raise ImproperlyConfigured(f"DATABASE_SIGN_IN must be iam or the ARN of a secret; it is {source!r}.")
+        roots = self.text("DATABASE_CA", str(Path(__file__).with_name("db") / "aurora-ca.pem"))
         return {
-            "ENGINE": "django.db.backends.postgresql",
+            "ENGINE": "vibecode.db",
             "NAME": unquote(parts.path[1:]),
             "USER": unquote(parts.username or ""),
             "PASSWORD": unquote(parts.password or ""),
             "HOST": parts.hostname,
             "PORT": str(parts.port or 5432),
-            "OPTIONS": dict(parse_qsl(parts.query)),
+            "OPTIONS": ({"sslmode": "verify-full", "sslrootcert": roots} if strict else {})
+            | dict(parse_qsl(parts.query)),
+            "SIGN_IN": source,
+            "RESUME_SECONDS": self.integer("DATABASE_RESUME_SECONDS", 3, least=1, most=25),
+            "PROXIED": self.choice("DATABASE_PROXIED", ("yes", "no"), "no") == "yes",
         }
 
     def cache(self, name: str) -> dict[str, Any]:
@@ -176,6 +207,26 @@ class Environment:
             "LOCATION": value,
             "OPTIONS": {"socket_connect_timeout": CACHE_SECONDS, "socket_timeout": CACHE_SECONDS},
         }
+
+
+def _read_secret(arn: str, name: str) -> str:
+    from vibecode import aws  # it reads the settings
+
+    try:
+        return aws.secret(arn)[name]
+    except KeyError:
+        raise ImproperlyConfigured(f"The secret {arn} has no {name}.") from None
+
+
+def _long_enough(name: str, value: str, shortest: int) -> str:
+    if len(value) < shortest:
+        raise ImproperlyConfigured(f"{name} must be {shortest} random characters or more.")
+    return value
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a host's name or number is this machine itself: what goes there leaves it never, and needs no TLS."""
+    return address in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", address) is not None
 
 
 def _split(value: str) -> SplitResult | None:

@@ -23,13 +23,15 @@ from django.utils.module_loading import import_string
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 from vibecode import aws, resources
-from vibecode.database import refusal
+from vibecode.db.refusals import refusal
+from vibecode.db.snapshots import keep_out_of_snapshots
 from vibecode.errors import DatabaseAway, DomainError
 from vibecode.resources import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vibecode.settings")
 if not apps.ready:
     django.setup()  # once a process, while AWS counts it as the start
+keep_out_of_snapshots()
 
 log = structlog.stdlib.get_logger("vibecode.lambda")
 

@@ -16,7 +16,7 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from vibecode.database import refusal
+from vibecode.db.refusals import refusal
 from vibecode.errors import (
     Away,
     Busy,

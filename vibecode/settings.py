@@ -27,7 +27,7 @@ ALLOWED_HOSTS = [
     *env.hosts("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),
 ]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-SECRET_KEY = env.secret("SECRET_KEY", secrets.token_urlsafe(50))
+SECRET_KEY = env.secret("SECRET_KEY", secrets.token_urlsafe(50), shortest=40)
 DEBUG = False
 
 # --- what it is made of ------------------------------------------------------------------------------------------
@@ -87,9 +87,15 @@ TEMPLATES = [
 # --- the database ------------------------------------------------------------------------------------------------
 DATABASES = {
     "default": env.database("DATABASE_URL", "postgresql://vibecode@127.0.0.1:5432/vibecode")
-    | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
+    | {
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "ATOMIC_REQUESTS": False,
+        # It would pin a connection of RDS Proxy's.
+        # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-pinning.html
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+    }
 }
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", "3")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 IDEMPOTENCY_LOCK_SECONDS = env.integer("IDEMPOTENCY_LOCK_SECONDS", 5, least=1, most=20)
 IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24 * 7, least=24)
@@ -98,7 +104,9 @@ CACHES = {"default": env.cache("CACHE_URL")}
 
 # --- AWS ---------------------------------------------------------------------------------------------------------
 AWS_REGION = env.text("AWS_REGION", "us-east-1" if LOCAL else None)
-AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", "http://127.0.0.1:5000") if LOCAL else None
+AWS_ENDPOINT_URL = env.local_aws("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
+# AWS itself is on this machine: in local mode, and where a real stage's package is rehearsed.
+SIMULATED = AWS_ENDPOINT_URL is not None
 AWS_ACCOUNT_ID = env.pattern("AWS_ACCOUNT_ID", r"\d{12}", "the 12 digits of an account", LOCAL_ACCOUNT)
 RESOURCES = Resources(stage=STAGE, region=AWS_REGION, account=AWS_ACCOUNT_ID, endpoint=AWS_ENDPOINT_URL)
 COGNITO_USER_POOL_ID = env.text_of_stage("COGNITO_USER_POOL_ID", "us-east-1_local")
@@ -129,12 +137,12 @@ ORDER_MOST_RUNS = env.integer("ORDER_MOST_RUNS", 12, least=1)  # executions begu
 
 # --- payments ----------------------------------------------------------------------------------------------------
 PAYMENT_PROVIDER = env.choice(
-    "PAYMENT_PROVIDER", ("demo", "stripe") if LOCAL else ("stripe",), "demo" if LOCAL else "stripe"
+    "PAYMENT_PROVIDER", ("demo", "stripe") if SIMULATED else ("stripe",), "demo" if LOCAL else "stripe"
 )
 PAYMENT_TIMEOUT_SECONDS = 8  # a provider call < task time-out 25 < function time-out < execution
-DEMO_PAYMENTS_URL = env.url("DEMO_PAYMENTS_URL", "http://127.0.0.1:5001") if LOCAL else ""
-STRIPE_API_KEY = env.text("STRIPE_API_KEY", "" if PAYMENT_PROVIDER == "demo" else None)
-STRIPE_WEBHOOK_SECRET = env.text("STRIPE_WEBHOOK_SECRET", "" if PAYMENT_PROVIDER == "demo" else None)
+DEMO_PAYMENTS_URL = env.url("DEMO_PAYMENTS_URL", "http://127.0.0.1:5001") if PAYMENT_PROVIDER == "demo" else ""
+STRIPE_API_KEY = "" if PAYMENT_PROVIDER == "demo" else env.secret("STRIPE_API_KEY", None)
+STRIPE_WEBHOOK_SECRET = "" if PAYMENT_PROVIDER == "demo" else env.secret("STRIPE_WEBHOOK_SECRET", None)
 STRIPE_API_URL = env.optional_url("STRIPE_API_URL")  # unset: Stripe itself
 PAYMENT_ACTION_SECONDS = env.integer("PAYMENT_ACTION_SECONDS", ACTION_SECONDS, least=60, most=ACTION_SECONDS)
 
@@ -176,7 +184,7 @@ STORAGES = {
             "bucket_name": MEDIA_BUCKET,
             "region_name": AWS_REGION,
             "endpoint_url": AWS_ENDPOINT_URL,
-            "addressing_style": "path" if LOCAL else "virtual",
+            "addressing_style": "path" if SIMULATED else "virtual",
             "signature_version": "s3v4",
             "file_overwrite": False,
             "querystring_auth": not MEDIA_ORIGIN,
@@ -199,9 +207,9 @@ WHITENOISE_AUTOREFRESH = False
 
 # --- people ------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
-# Passwords reach the admin in local mode only, where the local Cognito checks them.
+# Passwords reach the admin only where the Cognito that checks them is on this machine.
 AUTHENTICATION_BACKENDS = [
-    "accounts.authentication.CognitoPasswordBackend" if LOCAL else "accounts.authentication.GroupRights"
+    "accounts.authentication.CognitoPasswordBackend" if SIMULATED else "accounts.authentication.GroupRights"
 ]
 LOGIN_URL = "admin:login"
 SESSION_COOKIE_AGE = 8 * 3600
@@ -218,7 +226,7 @@ X_FRAME_OPTIONS = "DENY"
 _images = [CSP.SELF, "data:", "blob:", *filter(None, [AWS_ENDPOINT_URL])]
 if MEDIA_ORIGIN:
     _images.append(f"{_media.scheme}://{_media.netloc}")  # without its path: one would match that file alone
-if not MEDIA_ORIGIN and not LOCAL:
+if not MEDIA_ORIGIN and not SIMULATED:
     _images.append(f"https://{MEDIA_BUCKET}.s3.{AWS_REGION}.amazonaws.com")
 SECURE_CSP: dict[str, list[str]] = {
     "default-src": [CSP.SELF],

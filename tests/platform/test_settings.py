@@ -21,7 +21,8 @@ from vibecode.local.folder import REPOSITORY
 PASSWORD = "hunter-and-the-seven-dwarfs"
 SOUND = {
     **PRODUCTION,
-    "DATABASE_URL": f"postgresql://shop:{PASSWORD}@db.internal:5432/shop",
+    "DATABASE_URL": "postgresql://shop@db.internal:5432/shop",
+    "DATABASE_SIGN_IN": "iam",
     "SECRET_KEY": "s3" * 20,
 }
 # What an interpreter may need to start at all; no setting of ours.
@@ -75,6 +76,16 @@ NONSENSE = [
     ("DATABASE_URL", f"postgresql://shop:{PASSWORD}@db"),
     ("DATABASE_URL", f"postgresql://shop:{PASSWORD}/1@db/shop"),
     ("DATABASE_URL", f"mysql://shop:{PASSWORD}@db/shop"),
+    ("DATABASE_URL", f"postgresql://shop:{PASSWORD}@db.internal:5432/shop"),
+    ("DATABASE_URL", "postgresql://shop@db.internal/shop?sslmode=disable"),
+    ("DATABASE_SIGN_IN", ""),
+    ("DATABASE_SIGN_IN", "password"),
+    ("DATABASE_RESUME_SECONDS", "0"),
+    ("DATABASE_RESUME_SECONDS", "26"),
+    ("DATABASE_PROXIED", "perhaps"),
+    ("SECRETS_ARN", "garbage"),
+    ("AWS_ENDPOINT_URL", "http://aws.example"),
+    ("AWS_ENDPOINT_URL", "http://127.example"),
     ("CACHE_URL", "garbage"),
     ("CACHE_URL", "redis://"),
     ("CACHE_URL", f"redis://:{PASSWORD}@["),
@@ -103,6 +114,7 @@ NONSENSE = [
     ("OUTBOX_LEASE_SECONDS", "3"),
     ("INBOX_LEASE_SECONDS", "120"),
 ]
+SECRET = "arn:aws:secretsmanager:eu-north-1:123456789012:secret:vibecode-production-Ab12Cd"
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "shop"}
 OF_THE_LAPTOP = [
     {"STAGE": "", **ON_LAMBDA},
@@ -122,6 +134,9 @@ SENSE = [
     {"MAIL_REPLY_TO": "Vibecode help <help@shop.example>"},
     {"SHOP_TIME_ZONE": "Asia/Kolkata", "SHOP_CURRENCY": "INR"},
     {"STAGE": "staging", **ON_LAMBDA},
+    {"SECRETS_ARN": SECRET, "SECRET_KEY": "", "STRIPE_API_KEY": "", "STRIPE_WEBHOOK_SECRET": ""},
+    {"DATABASE_SIGN_IN": SECRET, "DATABASE_RESUME_SECONDS": "25", "DATABASE_PROXIED": "yes"},
+    {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "PAYMENT_PROVIDER": "demo"},
 ]
 
 

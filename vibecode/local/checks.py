@@ -68,6 +68,7 @@ def lint_migrations() -> int:
         no_cache=True,
         quiet=["ok", "ignore"],
         warnings_as_errors_tests=None,
+        analyser_string="postgresql",  # our engine has another name
     )
     linter.lint_all_migrations()
     return 1 if linter.has_errors else 0

@@ -36,10 +36,11 @@ FORGETFUL = (
 class Postgres:
     """One server over one folder, which holds `data/`, the role's password and, for library use, a log."""
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, connections: int = 200) -> None:
         self.folder = folder.absolute()
         self.data = self.folder / "data"
         self.durable = durable
+        self.connections = connections
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: Guard | None = None
 
@@ -65,7 +66,7 @@ class Postgres:
             f"listen_addresses={HOST}",
             f"port={port}",
             "unix_socket_directories=",
-            "max_connections=200",
+            f"max_connections={self.connections}",
         ]
         settings += ["timezone=UTC", "log_timezone=UTC", "log_checkpoints=off", "logging_collector=off"]
         settings += [] if self.durable else FORGETFUL

@@ -1,0 +1,1 @@
+"""Django's engine for Aurora PostgreSQL, ``"ENGINE": "vibecode.db"``, and what its refusals mean."""
