@@ -6,6 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAGE ?= dev
+ARCHITECTURE ?= arm64
 
 .PHONY: help
 help: ## list the targets
@@ -41,6 +42,11 @@ test-full: install ## run every test at full scale: more rows, seeds and cases
 .PHONY: bench
 bench: install ## run the benchmarks: tables of ratios
 	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks
+
+# --- AWS -------------------------------------------------------------------------------------------------------------
+.PHONY: package
+package: install ## make the package for Lambda (STAGE=dev ARCHITECTURE=arm64)
+	@$(PYTHON) -m infrastructure.package --stage $(STAGE) --architecture $(ARCHITECTURE)
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 .PHONY: check

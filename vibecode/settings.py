@@ -201,6 +201,7 @@ STORAGES = {
     },
 }
 STATIC_URL = "/static/"
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 STATIC_ROOT = None if LOCAL else BASE_DIR / "staticfiles"  # locally straight from the packages
 WHITENOISE_USE_FINDERS = LOCAL
 WHITENOISE_AUTOREFRESH = False
