@@ -71,7 +71,7 @@ class AddressViewSet(GenericViewSet[Address]):
     def create(self, request: Request) -> Response:
         """Keep one more."""
         address = add_address(user=signed_in(request), values=parse(AddressIn, request))
-        location = f"{settings.PUBLIC_URL}{request.path}/{address.pk}"
+        location = f"{settings.PUBLIC_URL}{request.path_info}/{address.pk}"
         return Response(AddressOut(address).data, status=201, headers={"Location": location})
 
     @extend_schema(request=AddressIn, responses=AddressOut)

@@ -150,9 +150,10 @@ def _collect_static(app: Path) -> None:
 def _write_anew(raw: Path, archive: Path) -> None:
     """Zappa's archive without its build's time, user and number, in an order and with times that say nothing."""
     with zipfile.ZipFile(raw) as made, zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as written:
-        for name in sorted(set(made.namelist()) - {"package_info.json"}):
-            if name.endswith("__pycache__/__init__.py"):
-                continue  # Zappa makes every folder a package
+        found = set(made.namelist()) - {"package_info.json"}
+        for name in sorted(found):
+            if name.endswith("/__init__.py") and (f"{name}c" in found or "/__pycache__/" in name):
+                continue  # Zappa makes every folder a package, though it is one, or none
             entry = zipfile.ZipInfo(name)
             entry.create_system = 3
             entry.external_attr = 0o755 << 16

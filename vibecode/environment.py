@@ -125,7 +125,7 @@ class Environment:
     def url(self, name: str, default: str | None = None) -> str:
         """An absolute address without a trailing slash: https in a real stage, or on this machine."""
         value = self.text(name, default)
-        _origin(name, value, secure=self.required and not is_loopback(urlsplit(value).hostname or ""))
+        _origin(name, value, secure=self.required)
         return value.rstrip("/")
 
     def optional_url(self, name: str) -> str:
@@ -142,7 +142,7 @@ class Environment:
         return self.url(name, value)
 
     def origin(self, name: str, default: str | None = None) -> str:
-        """scheme://host[:port] and nothing else, as a browser writes it: http(s), https in a real stage."""
+        """scheme://host[:port] and nothing else, as a browser writes it: https in a real stage, or on this machine."""
         return _origin(name, self.text(name, default), secure=self.required, bare=True)
 
     def optional_origin(self, name: str) -> str:
@@ -150,7 +150,7 @@ class Environment:
         return self.origin(name, "") if self.text(name, "") else ""
 
     def optional_socket(self, name: str) -> str:
-        """A websocket's address: ws or wss on the laptop, wss in a real stage; "" where it is unset."""
+        """A websocket's address: wss in a real stage, or on this machine; "" where it is unset."""
         value = self.text(name, "")
         if value and not value.startswith(("ws://", "wss://")):
             raise ImproperlyConfigured(f"{name} must be an address such as wss://live.shop.example; it has {value!r}.")
@@ -250,7 +250,7 @@ def _origin(name: str, value: str, *, secure: bool = False, bare: bool = False) 
         raise ImproperlyConfigured(f"{form}, without user, query or fragment; {shown}.")
     if bare and parts.path not in {"", "/"}:
         raise ImproperlyConfigured(f"{form}, without a path; {shown}.")
-    if secure and parts.scheme != "https":
+    if secure and parts.scheme != "https" and not is_loopback(str(parts.hostname)):
         raise ImproperlyConfigured(f"{name} must be https in a real stage; {shown}.")
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else str(parts.hostname)
     usual = {"http": 80, "https": 443}[parts.scheme]

@@ -116,7 +116,7 @@ def _claim(request: Request, key: str) -> IdempotencyKey:
     names: dict[str, Any] = {
         "user_id": int(request.user.pk or 0),
         "method": request.method or "",
-        "path": request.path,
+        "path": request.path_info,
         "key": key,
         "body_sha256": _fingerprint(request.data),
     }

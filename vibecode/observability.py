@@ -78,10 +78,10 @@ class RequestLogMiddleware:
             response = self.get_response(request)
             response["X-Request-Id"] = identity
             log.log(
-                _level(request.path, response.status_code),
+                _level(request.path_info, response.status_code),
                 "request",
                 method=request.method,
-                path=request.path,
+                path=request.path_info,
                 status=response.status_code,
                 ms=round((time.perf_counter() - started) * 1000, 1),
             )

@@ -121,7 +121,7 @@ class Keyset(BasePagination):
             if name not in {"cursor", "pageSize", "ordering"}
             for value in values
         )
-        text = json.dumps([self.request.path, self.ordering, parts])
+        text = json.dumps([self.request.path_info, self.ordering, parts])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _start(self) -> tuple[bool, Key] | None:
@@ -149,7 +149,7 @@ class Keyset(BasePagination):
         kind, value = _pack(getattr(row, self.field))
         cursor = _SIGNER.sign_object([self._binding(), int(backwards), kind, value, row.pk])
         pairs = [(n, v) for n, vs in self.request.query_params.lists() if n != "cursor" for v in vs]
-        return f"{settings.PUBLIC_URL}{self.request.path}?{urlencode([*pairs, ('cursor', cursor)])}"
+        return f"{settings.PUBLIC_URL}{self.request.path_info}?{urlencode([*pairs, ('cursor', cursor)])}"
 
 
 def _beyond(field: str, key: Key, *, falling: bool) -> Q:

@@ -71,7 +71,7 @@ def read_chunked_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 
     def middleware(request: HttpRequest) -> HttpResponse:
         chunked = request.headers.get("Transfer-Encoding", "").lower() == "chunked"
-        if chunked and isinstance(request, WSGIRequest) and request.path.startswith("/api"):
+        if chunked and isinstance(request, WSGIRequest) and request.path_info.startswith("/api"):
             try:
                 body = request.environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             except OSError as error:  # gunicorn's word for chunks that are none

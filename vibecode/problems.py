@@ -62,12 +62,12 @@ CODE_OF = {
 def problem_response(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: the problem for an error of a view, or None for what is a bug (then 500 follows)."""
     request = context["request"]
-    response = _response_to(error, request.path)
+    response = _response_to(error, request.path_info)
     if response is not None and response.status_code in {401, 403}:
         note(refused=str(getattr(error, "detail", "")))  # the request's one line says why
         limit = RateLimit()  # DRF counts only whom it lets in; guessing tokens must not be free
         if not hasattr(request, "allowance") and not limit.allow_request(request, context["view"]):
-            return _response_to(exceptions.Throttled(wait=limit.wait()), request.path)
+            return _response_to(exceptions.Throttled(wait=limit.wait()), request.path_info)
     return response
 
 
@@ -195,11 +195,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _of_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api")
+    return request.path_info.startswith("/api")
 
 
 def _plain(status: int, request: HttpRequest, detail: str) -> HttpResponse:
     if not _of_api(request):
         return HttpResponse(detail, status=status, content_type="text/plain; charset=utf-8")
     code = "database-away" if status == 503 else ""
-    return JsonResponse(problem(status, request.path, detail, code=code), status=status, content_type=CONTENT_TYPE)
+    return JsonResponse(problem(status, request.path_info, detail, code=code), status=status, content_type=CONTENT_TYPE)

@@ -20,13 +20,16 @@ env = Environment(os.environ, required=not LOCAL)
 
 # --- where it is -------------------------------------------------------------------------------------------------
 PORT = env.integer("PORT", 8000, least=1, most=65535)
-# The one public origin: Location, next, cookies and CSRF derive from it.
-PUBLIC_URL = env.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
+# The one public address: Location, next, cookies and CSRF derive from it. It has a path only where customers meet API
+# Gateway itself, whose addresses begin with the stage.
+PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
+_public = urlsplit(PUBLIC_URL)
+FORCE_SCRIPT_NAME = _public.path or None
 ALLOWED_HOSTS = [
-    str(urlsplit(PUBLIC_URL).hostname),
+    str(_public.hostname),
     *env.hosts("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),
 ]
-CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECRET_KEY = env.secret("SECRET_KEY", secrets.token_urlsafe(50), shortest=40)
 DEBUG = False
 
@@ -200,7 +203,7 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-STATIC_URL = "/static/"
+STATIC_URL = f"{_public.path}/static/"
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 STATIC_ROOT = None if LOCAL else BASE_DIR / "staticfiles"  # locally straight from the packages
 WHITENOISE_USE_FINDERS = LOCAL

@@ -61,7 +61,7 @@ api: list[URLPattern | URLResolver] = [
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", RedirectView.as_view(url="/api/docs")),
+    path("", RedirectView.as_view(pattern_name="docs")),
     path("healthz", healthz),
     path("readyz", readyz),
     path("api/schema", Schema.as_view(), name="schema"),

@@ -54,7 +54,7 @@ NONSENSE = [
     ("PUBLIC_URL", "https://shop.example:0"),
     ("PUBLIC_URL", "https://shop.example:port"),
     ("PUBLIC_URL", "http://shop.example"),
-    ("PUBLIC_URL", "https://shop.example/shop"),
+    ("PUBLIC_URL", "http://shop.example/shop"),
     ("PUBLIC_URL", "https://shop.example?a=1"),
     ("PUBLIC_URL", "https://shop.example#a"),
     ("PUBLIC_URL", f"https://shop:{PASSWORD}@shop.example"),
@@ -125,6 +125,7 @@ OF_THE_LAPTOP = [
 ]
 SENSE = [
     {},
+    {"PUBLIC_URL": "https://a1b2c3.execute-api.eu-north-1.amazonaws.com/dev"},
     {"ALLOWED_HOSTS": "api.shop.example,.shop.example,[::1]"},
     {"CORS_ALLOWED_ORIGINS": "https://www.shop.example,http://localhost:3000"},
     {"CACHE_URL": f"rediss://:{PASSWORD}@cache.internal:6379/0"},

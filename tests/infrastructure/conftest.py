@@ -1,0 +1,53 @@
+"""AWS's own event documents, and the package unpacked as Lambda does it."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infrastructure import package
+from vibecode.local.sandboxes import RUNTIME, install_runtime
+
+GENERATE = """
+import json, sys
+from samcli.lib.generated_sample_events.events import Events
+made = Events()
+json.dump({
+    f"{service} {kind}": json.loads(made.generate_event(
+        service, kind, {name: tag.get("default") for name, tag in about.get("tags", {}).items()}
+    ))
+    for service, kinds in made.event_mapping.items() for kind, about in kinds.items()
+}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="session")
+def aws_events() -> dict[str, Any]:
+    """All that the generator knows, by the words that follow `sam local generate-event`."""
+    install_runtime()
+    made = subprocess.run(
+        [getattr(sys, "_base_executable", sys.executable), "-S", "-P", "-c", GENERATE],
+        env={**os.environ, "PYTHONPATH": str(RUNTIME)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    generated: dict[str, Any] = json.loads(made.stdout)
+    return generated
+
+
+@pytest.fixture(scope="session")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package for this machine's processor, unpacked: /var/task of a sandbox."""
+    install_runtime()
+    made = tmp_path_factory.mktemp("task")
+    machine = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
+    with zipfile.ZipFile(package.build("dev", machine, made / "package", lambda _: None)) as opened:
+        opened.extractall(made / "task")
+    return made / "task"

@@ -1,0 +1,164 @@
+"""The package in AWS's own runtime: the zip itself, unpacked, and nothing else in its path."""
+
+import base64
+import copy
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection, transaction
+
+from catalog.models import Product
+from orders.models import Order
+from tests.in_process import make_product, shelf, sign_in
+from vibecode import aws
+from vibecode.local.sandboxes import Function, Pool, SandboxDied, pool
+
+HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"
+PUBLIC = f"https://{HOST}/dev"
+
+type Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def environment(transactional_db: None) -> Iterator[dict[str, str]]:
+    """What the stage dev tells its functions, with the database and the AWS of this run."""
+    secrets = json.dumps({"SECRET_KEY": uuid.uuid4().hex * 2})
+    manager = aws.client("secretsmanager")
+    arn = manager.create_secret(Name=f"vibecode-test/{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
+    database = connection.settings_dict
+    yield {
+        "STAGE": "dev",
+        "PUBLIC_URL": PUBLIC,
+        "AWS_REGION": django_settings.AWS_REGION,
+        "AWS_ENDPOINT_URL": str(django_settings.AWS_ENDPOINT_URL),
+        "AWS_ACCOUNT_ID": django_settings.AWS_ACCOUNT_ID,
+        "SECRETS_ARN": arn,
+        "DATABASE_URL": "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database),
+        "COGNITO_USER_POOL_ID": django_settings.COGNITO_USER_POOL_ID,
+        "COGNITO_CLIENT_ID": django_settings.COGNITO_CLIENT_ID,
+        "COGNITO_ISSUER": django_settings.COGNITO_ISSUER,
+        "COGNITO_JWKS_URL": django_settings.COGNITO_JWKS_URL,
+        "MEDIA_BUCKET": django_settings.MEDIA_BUCKET,
+        "MAIL_FROM": "Shop <orders@shop.example>",
+        "PAYMENT_PROVIDER": "demo",
+    }
+    manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+
+
+def serve(task: Path, environment: dict[str, str], log: Path, *, timeout: int = 29) -> Any:
+    """The web function of the stage dev."""
+    return pool(Function("vibecode-dev", task, "vibecode.lambda_entry.handler", timeout, 1024, environment), log)
+
+
+def request(event: dict[str, Any], method: str, path: str, body: str | None = None, **headers: str) -> dict[str, Any]:
+    """AWS's own document of a request, with another request in it."""
+    sent = {
+        "Host": HOST, "X-Forwarded-Proto": "https", "X-Forwarded-Port": "443",
+        "X-Forwarded-For": "6.6.6.6, 203.0.113.7", "Content-Type": "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }  # fmt: skip
+    changed = copy.deepcopy(event)
+    changed["requestContext"] |= {"stage": "dev", "identity": {"sourceIp": "203.0.113.7"}}
+    return changed | {
+        "httpMethod": method,
+        "path": path,
+        "body": body,
+        "isBase64Encoded": False,
+        "stageVariables": None,
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "headers": sent,
+        "multiValueHeaders": {name: [value] for name, value in sent.items()},
+    }
+
+
+@pytest.fixture
+def ask(aws_events: dict[str, Any]) -> Ask:
+    """Ask a function for something: its answer as API Gateway gets it."""
+
+    def asked(function: Pool, method: str, path: str, body: str | None = None, **headers: str) -> dict[str, Any]:
+        answer: dict[str, Any] = function.invoke(
+            request(aws_events["apigateway aws-proxy"], method, path, body, **headers)
+        )
+        return answer
+
+    return asked
+
+
+def test_the_shop_answers_from_its_zip(task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask) -> None:
+    product = make_product(on_hand=3, price="2.50")
+    with serve(task, environment, tmp_path / "log") as function:
+        assert json.loads(ask(function, "GET", "/healthz")["body"]) == {"status": "ok"}
+        listed = json.loads(ask(function, "GET", "/api/v1/products")["body"])
+        login = ask(function, "GET", "/admin/login/")
+        sent_away = ask(function, "GET", "/admin/")
+        files = re.findall(r'(?:href|src)="(/dev/static/[^"]+)"', login["body"])
+        for file in files:
+            found = ask(function, "GET", file.removeprefix("/dev"))
+            assert found["statusCode"] == 200, file
+        assert function.started == 1, "one sandbox answers all of them"
+
+    assert [found["sku"] for found in listed["results"]] == [product.sku]
+    assert len(files) > 8
+    assert sent_away["statusCode"] == 302
+    assert sent_away["headers"]["Location"] == "/dev/admin/login/?next=/dev/admin/"
+    assert "Secure" in login["headers"]["Set-Cookie"]
+    assert "6.6.6.6" not in re.sub(r"zappa.wsgi.*|.*zappa.wsgi", "", (tmp_path / "log").read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"body": "no base64!", "isBase64Encoded": True}, 400),
+        ({"body": base64.b64encode(b"{").decode(), "isBase64Encoded": True}, 400),
+        ({"headers": None, "multiValueHeaders": None}, 401),
+        ({"body": json.dumps({"note": "x" * 5_900_000})}, 413),
+        ({"body": None}, 401),
+    ],
+    ids=["no base64", "no JSON", "no headers", "six megabytes", "no body"],
+)
+def test_bad_input_of_the_gateway_gets_a_clear_answer(
+    task: Path, environment: dict[str, str], tmp_path: Path, aws_events: dict[str, Any], change: dict[str, Any],
+    status: int,
+) -> None:  # fmt: skip
+    token = sign_in("lambda@example.com")["AccessToken"] if status in {400, 413} else ""
+    signed = {"Authorization": f"Bearer {token}", "Idempotency_Key": uuid.uuid4().hex} if token else {}
+    event = request(aws_events["apigateway aws-proxy"], "POST", "/api/v1/orders", "{}", **signed) | change
+
+    with serve(task, environment, tmp_path / "log") as function:
+        answer = function.invoke(event)
+        logged = (tmp_path / "log").read_text()
+
+    assert answer["statusCode"] == status
+    assert json.loads(answer["body"])["status"] == status
+    assert "Traceback" not in logged
+
+
+def test_a_sandbox_that_is_killed_in_the_middle_of_an_order_leaves_one_order_after_the_retry(
+    task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask
+) -> None:
+    product = make_product(on_hand=5, price="2.50")
+    body = json.dumps({"items": [{"sku": product.sku, "quantity": 2}]})
+    headers = {
+        "Authorization": f"Bearer {sign_in('retry@example.com')['AccessToken']}",
+        "Idempotency_Key": uuid.uuid4().hex,
+    }
+    with serve(task, environment, tmp_path / "log", timeout=3) as function:
+        assert ask(function, "GET", "/readyz")["statusCode"] == 200
+        with transaction.atomic():
+            Product.objects.select_for_update().get(pk=product.pk)  # somebody holds what it needs
+            with pytest.raises(SandboxDied):
+                ask(function, "POST", "/api/v1/orders", body, **headers)
+        answers = [ask(function, "POST", "/api/v1/orders", body, **headers) for _ in range(2)]
+        assert function.started == 2, "the first one is gone"
+
+    assert [answer["statusCode"] for answer in answers] == [201, 201]
+    assert answers[0]["body"] == answers[1]["body"]
+    assert Order.objects.count() == 1
+    assert shelf(product) == (5, 2)

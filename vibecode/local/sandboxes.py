@@ -1,0 +1,192 @@
+"""Sandboxes of Lambda: AWS's own runtime and its emulator around a package. Used by the rehearsal and the tests.
+
+One sandbox takes one event at a time, so a function has a pool of them. Each is two processes: the emulator, which
+speaks Invoke to us and the runtime API to the runtime, and `awslambdaric`, which imports the handler. Nothing of this
+repository or its .venv is in their path: only the package, and what Lambda brings along (.lambda).
+"""
+
+import contextlib
+import json
+import os
+import platform
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vibecode.local import child, ports
+from vibecode.local.folder import REPOSITORY, CannotStart
+from vibecode.local.guard import Guard
+
+RUNTIME = REPOSITORY / ".lambda"  # requirements/lambda.txt: what AWS's managed runtime has
+INVOKE = "/2015-03-31/functions/function/invocations"
+KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", "LANG")  # of our environment, so that the interpreter starts
+
+
+class SandboxDied(Exception):
+    """The function ran into its time-out, or its sandbox ended by itself: there is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What moto was told of a function: its files, its handler, its environment and its limits."""
+
+    name: str
+    folder: Path  # the unpacked package
+    handler: str
+    timeout: int  # seconds
+    memory: int  # MB
+    environment: Mapping[str, str]
+    version: str = "$LATEST"
+
+
+class Sandbox:
+    """One sandbox. ``invoke`` starts it when it is first used, as Lambda does: that is the cold start."""
+
+    def __init__(self, function: Function, log: Path) -> None:
+        self.function = function
+        self.port, runtime_api = ports.free_port(), ports.free_port()
+        self.used = 0
+        interpreter = Path(getattr(sys, "_base_executable", sys.executable))
+        emulator = RUNTIME / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{_machine()}"
+        command = [
+            str(emulator),
+            "--runtime-interface-emulator-address", f"{ports.HOST}:{self.port}",
+            "--runtime-api-address", f"{ports.HOST}:{runtime_api}",
+            str(interpreter), "-S", "-P", "-m", "awslambdaric", function.handler,
+        ]  # fmt: skip
+        environment = {
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+            "AWS_ACCESS_KEY_ID": "rehearsal",
+            "AWS_SECRET_ACCESS_KEY": "rehearsal",  # moto takes every key
+            "AWS_SESSION_TOKEN": "rehearsal",
+            "LAMBDA_TASK_ROOT": str(function.folder),
+            "LAMBDA_RUNTIME_DIR": str(RUNTIME),
+            "PYTHONPATH": os.pathsep.join((str(function.folder), str(RUNTIME))),
+            "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's files cannot be written either
+            **function.environment,
+        }
+        with log.open("ab") as output:
+            self.process = child.start(command, output=output, folder=function.folder, environment=environment)
+        self.guard = Guard()
+        self.guard.watch(self.process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while not ports.connects(ports.HOST, self.port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise CannotStart(f"the Lambda emulator does not start: see {log}")
+            time.sleep(0.01)
+
+    def invoke(self, event: Any) -> Any:
+        """What the function answers an event with. Raises SandboxDied."""
+        self.used += 1
+        asked = urllib.request.Request(f"http://{ports.HOST}:{self.port}{INVOKE}", json.dumps(event).encode())
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(asked, timeout=self.function.timeout + 20) as answer:
+                body = answer.read()
+        except (urllib.error.HTTPError, OSError) as error:
+            raise SandboxDied(f"{self.function.name}: {error}") from error
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise SandboxDied(body.decode(errors="replace")) from None  # the emulator says so in words
+
+    def end(self) -> None:
+        """End it, with all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.guard.forget(self.process.pid)
+        self.guard.close()
+
+
+@dataclass
+class Pool:
+    """The sandboxes of a function: as many as there are events at one moment, ``most`` at most; then one waits."""
+
+    function: Function
+    log: Path
+    most: int = 4
+    started: int = 0
+    _idle: "queue.LifoQueue[Sandbox]" = field(default_factory=queue.LifoQueue)
+    _all: list[Sandbox] = field(default_factory=list)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sandboxes"))
+
+    def invoke(self, event: Any) -> Any:
+        """Give an event to a free sandbox. Raises SandboxDied; that sandbox is gone then, as on Lambda."""
+        sandbox = self._take()
+        try:
+            answer = sandbox.invoke(event)
+        except SandboxDied:
+            self._drop(sandbox)
+            raise
+        self._idle.put(sandbox)
+        return answer
+
+    def _take(self) -> Sandbox:
+        with contextlib.suppress(queue.Empty):
+            return self._idle.get_nowait()
+        with self._turn:
+            if len(self._all) < self.most:
+                # in a thread that lives as long as the pool: a child ends with the thread that started it
+                sandbox = self._starter.submit(Sandbox, self.function, self.log).result()
+                self._all.append(sandbox)
+                self.started += 1
+                return sandbox
+        return self._idle.get(timeout=60)
+
+    def _drop(self, sandbox: Sandbox) -> None:
+        sandbox.end()
+        with self._turn:
+            self._all.remove(sandbox)
+
+    def close(self) -> None:
+        """End all of them."""
+        with self._turn:
+            while self._all:
+                self._all.pop().end()
+        self._starter.shutdown()
+
+
+@contextlib.contextmanager
+def pool(function: Function, log: Path, *, most: int = 4) -> Iterator[Pool]:
+    """A pool that is ended with the block."""
+    made = Pool(function, log, most)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def install_runtime() -> None:
+    """Install .lambda where it is missing or older than its lock. Raises CannotStart."""
+    done = RUNTIME / "installed"
+    lock = REPOSITORY / "requirements" / "lambda.txt"
+    if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    shell = shutil.which("sh") or "/bin/sh"
+    result = subprocess.run(  # noqa: S603 -- our own script
+        [shell, str(REPOSITORY / ".ci" / "lambda")], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise CannotStart(f"Lambda's runtime cannot be installed: {result.stderr.strip()}")
+
+
+def _machine() -> str:
+    return {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
