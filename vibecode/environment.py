@@ -162,11 +162,11 @@ class Environment:
         """Origins separated by commas; http too: a developer's front end may call the API of a real stage."""
         return [_origin(name, value, bare=True) for value in self.words(name, default)]
 
-    def database(self, name: str, local: str) -> dict[str, Any]:
+    def database(self, name: str, local: str, sign_in: str = "DATABASE_SIGN_IN") -> dict[str, Any]:
         """A PostgreSQL address as Django's connection settings; its query string becomes OPTIONS.
 
-        In a real stage it is reached by TLS that proves who answers, and signs in by ``<NAME>``'s neighbour
-        DATABASE_SIGN_IN, so that its address holds no password; unless it is on this machine.
+        In a real stage it is reached by TLS that proves who answers, and signs in as the variable ``sign_in`` says, so
+        that its address holds no password; unless it is on this machine.
         """
         parts = _split(self.text_of_stage(name, local))
         if parts is None or parts.scheme not in {"postgres", "postgresql"} or len(parts.path) < 2:
@@ -175,9 +175,9 @@ class Environment:
         strict = self.required and not is_loopback(str(parts.hostname))
         if strict and (parts.password or parts.query):
             raise ImproperlyConfigured(f"{name} must hold no password and no options in a real stage.")
-        source = self.values.get("DATABASE_SIGN_IN", "").strip()
+        source = self.values.get(sign_in, "").strip()
         if not re.fullmatch(rf"iam|{SECRETS_MANAGER}" if strict else rf"(iam|{SECRETS_MANAGER})?", source):
-            raise ImproperlyConfigured(f"DATABASE_SIGN_IN must be iam or the ARN of a secret; it is {source!r}.")
+            raise ImproperlyConfigured(f"{sign_in} must be iam or the ARN of a secret; it is {source!r}.")
         roots = self.text("DATABASE_CA", str(Path(__file__).with_name("db") / "aurora-ca.pem"))
         return {
             "ENGINE": "vibecode.db",

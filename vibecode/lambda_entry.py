@@ -189,6 +189,23 @@ def _step(event: Event) -> Work:
     return run
 
 
+def _operation(event: Event) -> Work:
+    """A deed of the engineer who deploys, by its name."""
+    if stray := event.keys() - {"operation", "arguments"}:
+        raise Refused(f"An operation has arguments and nothing else, no {', '.join(sorted(stray))}.")
+    operation = resources.OPERATIONS.get(str(event["operation"]))
+    if operation is None:
+        raise Refused(f"There is no such operation; there are {', '.join(resources.OPERATIONS)}.")
+    bind_contextvars(operation=event["operation"])
+
+    def work(_: LambdaContext) -> Any:
+        from vibecode.operations import run  # for the worker alone
+
+        return run(import_string(operation), event.get("arguments", {}))
+
+    return work
+
+
 def _websocket(event: Event) -> Work:
     """One of the websocket API's three routes."""
     where = event["requestContext"]
@@ -222,6 +239,7 @@ KINDS = (
     Kind("queue", lambda event: "Records" in event, _queue),
     Kind("schedule", lambda event: "detail-type" in event, _schedule),
     Kind("step", lambda event: "command" in event, _step),
+    Kind("operation", lambda event: "operation" in event, _operation),
     Kind("websocket", _is_of_a_websocket, _websocket),
     Kind("trigger", lambda event: "triggerSource" in event, _trigger),
 )

@@ -146,6 +146,15 @@ ROUTES: Mapping[str, str] = {
     "$default": "accounts.consumers.on_message",
 }
 
+# What the engineer who deploys may ask of the worker by name: {"operation": "migrate", "arguments": {…}}.
+OPERATIONS: Mapping[str, str] = {
+    "migrate": "vibecode.operations.migrate",
+    "create-staff-user": "accounts.operations.create_staff_user",
+    "audit": "orders.operations.audit",
+    "replay-events": "vibecode.operations.replay_events",
+    "sweep": "orders.operations.sweep",
+}
+
 # Cognito's triggers that we answer, each exactly (event, context) and giving the event back.
 TRIGGERS: Mapping[str, str] = {"PostConfirmation_ConfirmSignUp": "accounts.consumers.on_sign_up_confirmed"}
 

@@ -88,17 +88,19 @@ TEMPLATES = [
 ]
 
 # --- the database ------------------------------------------------------------------------------------------------
-DATABASES = {
-    "default": env.database("DATABASE_URL", "postgresql://vibecode@127.0.0.1:5432/vibecode")
-    | {
-        "CONN_MAX_AGE": None,
-        "CONN_HEALTH_CHECKS": True,
-        "ATOMIC_REQUESTS": False,
-        # It would pin a connection of RDS Proxy's.
-        # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-pinning.html
-        "DISABLE_SERVER_SIDE_CURSORS": True,
-    }
+_database = {
+    "CONN_MAX_AGE": None,
+    "CONN_HEALTH_CHECKS": True,
+    "ATOMIC_REQUESTS": False,
+    # It would pin a connection of RDS Proxy's.
+    # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-pinning.html
+    "DISABLE_SERVER_SIDE_CURSORS": True,
 }
+DATABASES = {"default": env.database("DATABASE_URL", "postgresql://vibecode@127.0.0.1:5432/vibecode") | _database}
+if env.text("DATABASE_OWNER_URL", ""):
+    # The worker's, for migrations: the cluster itself, as the role that owns the tables.
+    DATABASES["owner"] = env.database("DATABASE_OWNER_URL", "", "DATABASE_OWNER_SIGN_IN") | _database
+    DATABASES["owner"]["PROXIED"] = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 IDEMPOTENCY_LOCK_SECONDS = env.integer("IDEMPOTENCY_LOCK_SECONDS", 5, least=1, most=20)
 IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24 * 7, least=24)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection, transaction
@@ -16,7 +17,9 @@ from django.db import connection, transaction
 from catalog.models import Product
 from orders.models import Order
 from tests.in_process import make_product, shelf, sign_in
-from vibecode import aws
+from vibecode import aws, operations
+from vibecode.lambda_entry import handler
+from vibecode.local.lambda_runtime import Context
 from vibecode.local.sandboxes import Function, Pool, SandboxDied, pool
 
 HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"
@@ -162,3 +165,82 @@ def test_a_sandbox_that_is_killed_in_the_middle_of_an_order_leaves_one_order_aft
     assert answers[0]["body"] == answers[1]["body"]
     assert Order.objects.count() == 1
     assert shelf(product) == (5, 2)
+
+
+# --- operations ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def fresh_database(environment: dict[str, str]) -> Iterator[str]:
+    """The name of a database that nobody has migrated, which the functions are told of."""
+    name = f"fresh_{uuid.uuid4().hex[:8]}"
+    kept = environment["DATABASE_URL"]
+    with psycopg.connect(kept, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    environment["DATABASE_URL"] = environment["DATABASE_OWNER_URL"] = kept.rpartition("/")[0] + f"/{name}"
+    yield name
+    with psycopg.connect(kept, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
+    task: Path, environment: dict[str, str], fresh_database: str, tmp_path: Path, ask: Ask
+) -> None:
+    def do(operation: str, **arguments: Any) -> Any:
+        return worker.invoke({"operation": operation, "arguments": arguments})
+
+    email = f"{uuid.uuid4().hex}@shop.example"
+    with serve(task, environment, tmp_path / "log", timeout=120) as worker:
+        assert ask(worker, "GET", "/readyz")["statusCode"] == 503
+        planned = do("migrate", plan=True)["planned"]
+        assert {"orders.0001_initial", "vibecode.0001_initial"} <= set(planned)
+        with psycopg.connect(environment["DATABASE_URL"]) as other:
+            other.execute("SELECT pg_advisory_lock(%s)", [operations.MIGRATION_LOCK])
+            refused = do("migrate")
+        assert refused["errorType"] == "MigrationsRun"
+        assert do("migrate")["applied"] == planned
+        assert do("migrate")["applied"] == []
+        assert ask(worker, "GET", "/readyz")["statusCode"] == 200
+        assert do("audit") == {"agree": True, "differences": []}
+        assert do("sweep", dry_run=True) == {"done": {}, "said": []}
+        assert do("replay-events", since="2026-01-01", dry_run=True)["said"][-1].startswith("0 facts would")
+        assert [do("create-staff-user", email=email)["created"] for _ in range(2)] == [True, False]
+
+    groups = aws.client("cognito-idp").admin_list_groups_for_user(
+        UserPoolId=django_settings.COGNITO_USER_POOL_ID, Username=email
+    )["Groups"]
+    assert [group["GroupName"] for group in groups] == ["admin"]
+    with psycopg.connect(environment["DATABASE_URL"]) as session:
+        for name, value in operations.TIME_OUTS.items():
+            shown = session.execute(f"SHOW {name}").fetchone()
+            assert shown is not None
+            assert shown[0] in {value, "4min"}, name
+    log = (tmp_path / "log").read_text()
+    assert '"operation": "migrate"' in log
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "said"),
+    [
+        ({"operation": "shell"}, "Refused", "there are migrate, create-staff-user"),
+        ({"operation": "migrate", "command": "x"}, "Refused", "one of them is false"),
+        ({"operation": "migrate", "stage": "dev"}, "Refused", "no stage"),
+        ({"operation": "migrate", "arguments": {"fake": True}}, "BadArguments", "Look at fake"),
+        ({"operation": "migrate", "arguments": {"plan": "yes"}}, "BadArguments", "Look at plan"),
+        ({"operation": "migrate", "arguments": []}, "BadArguments", "must be an object"),
+        ({"operation": "create-staff-user"}, "BadArguments", "Look at email"),
+        ({"operation": "create-staff-user", "arguments": {"email": "jane"}}, "BadArguments", "an address such as"),
+        (
+            {"operation": "create-staff-user", "arguments": {"email": "a@b.example", "group": "root"}},
+            "BadArguments",
+            "one of admin, staff",
+        ),
+        ({"operation": "replay-events"}, "BadArguments", "Say which"),
+        ({"operation": "replay-events", "arguments": {"detail_type": "Order Paid"}}, "BadArguments", "detail_type"),
+        ({"manage": "migrate"}, "Refused", "is never run"),
+        ({"raw_command": "print(1)"}, "Refused", "is never run"),
+    ],
+)
+def test_what_is_no_operation_is_refused_by_name(db: None, event: dict[str, Any], error: str, said: str) -> None:
+    with pytest.raises(Exception, match=said) as refused:
+        handler(event, Context("vibecode-dev-worker"))
+
+    assert type(refused.value).__name__ == error

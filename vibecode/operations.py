@@ -1,0 +1,156 @@
+"""What the engineer who deploys asks the worker function to do, by name: {"operation": "migrate", "arguments": {…}}.
+
+Behind IAM: whoever may invoke the function. Called by vibecode.lambda_entry; each takes keyword arguments with types
+and answers what JSON can say.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+from psycopg import sql
+
+from vibecode.errors import Conflict
+
+MIGRATION_LOCK = 0x5649_4245  # of PostgreSQL's advisory locks, the one that says "somebody migrates"
+
+# Of the application's role: shorter than the 29 s of the gateway and the 25 s of a task, so that the database gives up
+# before Lambda does and nobody works for a caller who has left. An idle session would keep a sleeping Aurora awake.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
+TIME_OUTS: Mapping[str, str] = {
+    "statement_timeout": "20s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+    "idle_session_timeout": "240s",
+}
+
+log = structlog.stdlib.get_logger("vibecode.operations")
+
+
+class BadArguments(Conflict):
+    """The operation does not know what it was told."""
+
+    code = "bad-arguments"
+    title = "The operation cannot be carried out like this"
+
+
+class MigrationsRun(Conflict):
+    """Another deploy migrates the same database."""
+
+    code = "migrations-run"
+    title = "Somebody else migrates right now"
+
+
+def run(operation: Callable[..., Any], arguments: Any) -> Any:
+    """Carry an operation out with its arguments. Raises BadArguments, naming what it takes, and what it raises."""
+    known = inspect.signature(operation, eval_str=True).parameters
+    told = ", ".join(f"{name} ({parameter.annotation})" for name, parameter in known.items()) or "none"
+    if not isinstance(arguments, dict):
+        raise BadArguments(f"arguments must be an object; {operation.__name__} takes: {told}.")
+    missing = [name for name, parameter in known.items() if parameter.default is parameter.empty]
+    wrong = sorted(arguments.keys() - known.keys()) + sorted(set(missing) - arguments.keys())
+    wrong += [name for name in arguments if name in known and not _fits(arguments[name], known[name].annotation)]
+    if wrong:
+        raise BadArguments(f"Look at {', '.join(wrong)}: {operation.__name__} takes: {told}.")
+    log.info("operation", operation=operation.__name__, arguments=arguments)
+    return operation(**arguments)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if annotation == list[str]:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return type(value) is annotation  # True is no number
+
+
+# --- the schema ------------------------------------------------------------------------------------------------------
+def migrate(*, plan: bool = False) -> dict[str, Any]:
+    """Bring the schema up to date as the role that owns it, one deploy at a time; with ``plan`` only say what would be.
+
+    Sets the time-outs of the application's role too. Raises MigrationsRun while another one is at it.
+    """
+    started = time.monotonic()
+    app_role = str(connection.settings_dict["USER"])
+    with _as_owner() as owner, _alone(owner):
+        waiting = _waiting(owner)
+        if not plan:
+            call_command("migrate", verbosity=0, interactive=False)
+            _set_time_outs(owner, app_role)
+    return {
+        "planned" if plan else "applied": waiting,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _waiting(owner: BaseDatabaseWrapper) -> list[str]:
+    executor = MigrationExecutor(owner)
+    return [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+
+
+@contextmanager
+def _as_owner() -> Iterator[BaseDatabaseWrapper]:
+    """The default connection is the owner's meanwhile: migrations write through whichever Django calls the default."""
+    if "owner" not in settings.DATABASES:
+        yield connections["default"]
+        return
+    app, owner = connections["default"], connections.create_connection("owner")
+    owner.alias = "default"
+    connections["default"] = owner
+    try:
+        yield owner
+    finally:
+        owner.close()
+        connections["default"] = app
+
+
+@contextmanager
+def _alone(owner: BaseDatabaseWrapper) -> Iterator[None]:
+    """The lock is the session's, so that it ends with a process that dies."""
+    with owner.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [MIGRATION_LOCK])
+        if not cursor.fetchone()[0]:
+            raise MigrationsRun("Another deploy migrates this database; try again when it is done.")
+    try:
+        yield
+    finally:
+        with owner.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+
+
+def _set_time_outs(owner: BaseDatabaseWrapper, role: str) -> None:
+    """On the role and not on the connection: RDS Proxy takes no options, and a SET would pin what it shares."""
+    with owner.cursor() as cursor:
+        for name, value in TIME_OUTS.items():
+            cursor.execute(
+                sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}").format(
+                    sql.Identifier(role), sql.Identifier(owner.settings_dict["NAME"]), sql.Identifier(name), value
+                )
+            )
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+def replay_events(
+    *,
+    since: str = "",
+    until: str = "",
+    detail_type: list[str] = [],  # noqa: B006 -- read only
+    subject: str = "",
+    unsettled: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """`manage.py replay_events`, with its options by their names. Raises BadArguments for what it refuses."""
+    said = StringIO()
+    options = {"since": since, "until": until, "detail_type": detail_type, "subject": subject, "unsettled": unsettled}
+    try:
+        call_command("replay_events", **options, dry_run=dry_run, stdout=said)
+    except CommandError as error:
+        raise BadArguments(str(error)) from error
+    return {"said": said.getvalue().splitlines()}
