@@ -8,9 +8,8 @@ import json
 import threading
 import time
 import urllib.request
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import jwt
 import structlog
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
@@ -26,6 +25,9 @@ from vibecode.bearer import Token
 from vibecode.errors import Away
 from vibecode.observability import note
 
+if TYPE_CHECKING:
+    import jwt  # slow to import: only where somebody brings a token
+
 log = structlog.stdlib.get_logger("accounts.authentication")
 
 CLOCK_SKEW = 5  # seconds that our clock and Cognito's may differ
@@ -40,7 +42,6 @@ _FETCH_ERRORS = (
     TypeError,
     AttributeError,
     RecursionError,
-    jwt.PyJWTError,
 )
 
 
@@ -69,7 +70,7 @@ class KeySet:
         self.keys: dict[str, jwt.PyJWK] = {}
         self.next_fetch = 0.0  # by the monotonic clock
 
-    def key(self, kid: str) -> jwt.PyJWK:
+    def key(self, kid: str) -> "jwt.PyJWK":
         """The key of that id. Raises BadToken when the pool has none, SignInAway when it cannot be asked."""
         if found := self.keys.get(kid):
             return found
@@ -83,6 +84,8 @@ class KeySet:
         raise BadToken("The token is signed with a key that is not of this user pool.")
 
     def _fetch(self) -> None:
+        import jwt
+
         try:
             with urllib.request.urlopen(self.url, timeout=self.timeout) as answer:  # noqa: S310 -- a setting, checked
                 document = json.loads(answer.read(LARGEST_KEY_SET))
@@ -94,7 +97,7 @@ class KeySet:
             if not keys:
                 raise ValueError("there is no key for signatures among them")
             self.keys = keys
-        except _FETCH_ERRORS as error:
+        except (*_FETCH_ERRORS, jwt.PyJWTError) as error:
             log.error("the user pool's keys cannot be fetched", error=str(error))
         # The keys we have still serve when a fetch fails; with none at all, the next second may bring them.
         self.next_fetch = time.monotonic() + (self.pause if self.keys else 1.0)
@@ -110,6 +113,8 @@ def _key_set() -> KeySet:
 
 def verify(raw: str) -> Token:
     """Check a token of ours, access or id. Raises BadToken saying what is wrong, SignInAway without keys."""
+    import jwt
+
     try:
         header = jwt.get_unverified_header(raw)
         if header.get("alg") != "RS256":  # before any key is looked at: no HS256 with the public key, no "none"

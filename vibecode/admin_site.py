@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin import apps
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -65,7 +65,13 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
         return [section for section in sections if section["models"]]
 
 
-class AdminConfig(apps.AdminConfig):
-    """django.contrib.admin with our site as its default one."""
+class AdminConfig(apps.SimpleAdminConfig):
+    """django.contrib.admin with our site as its default one, whose pages are loaded when the first one is asked for."""
 
     default_site = "vibecode.admin_site.ShopAdminSite"
+
+    def ready(self) -> None:
+        """Load the pages now, but not on Lambda: most sandboxes never serve one (see vibecode.admin_urls)."""
+        super().ready()
+        if not settings.ON_LAMBDA:
+            admin.autodiscover()

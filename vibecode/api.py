@@ -9,7 +9,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
@@ -236,6 +235,8 @@ def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- a view
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- a view
     """The database answers and its schema is the one this code was written for; else 503."""
+    from django.db.migrations.executor import MigrationExecutor  # slow to import
+
     try:
         connection.ensure_connection()
         executor = MigrationExecutor(connection)

@@ -23,7 +23,7 @@ from vibecode.errors import Fault, Malformed
 type Key = tuple[Any, int]
 
 # Signed: a cursor is ours as it was, or it is refused. No value of a stranger's reaches the database this way.
-_SIGNER = Signer(salt="vibecode.pagination")
+_SIGNER = Signer(key=settings.CURSOR_KEY, salt="vibecode.pagination")
 
 
 class CursorMismatch(Malformed):

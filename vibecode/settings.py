@@ -16,6 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 STAGE = Environment(os.environ, required=False).stage("STAGE")
 LOCAL = STAGE == "local"
+ON_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 env = Environment(os.environ, required=not LOCAL)
 
 # --- where it is -------------------------------------------------------------------------------------------------
@@ -31,6 +32,9 @@ ALLOWED_HOSTS = [
 ]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECRET_KEY = env.secret("SECRET_KEY", secrets.token_urlsafe(50), shortest=40)
+# Signs the cursors of lists, which grant nothing. Where SECRET_KEY has to be fetched it is made of what every sandbox
+# knows and no stranger does: the first page of products waits for nobody but the database.
+CURSOR_KEY = f"cursors {env.text('SECRETS_ARN', '') or SECRET_KEY}"
 DEBUG = False
 
 # --- what it is made of ------------------------------------------------------------------------------------------
@@ -218,6 +222,7 @@ AUTHENTICATION_BACKENDS = [
     "accounts.authentication.CognitoPasswordBackend" if SIMULATED else "accounts.authentication.GroupRights"
 ]
 LOGIN_URL = "admin:login"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # cookies would need SECRET_KEY at once
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not LOCAL

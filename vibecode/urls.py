@@ -1,8 +1,8 @@
 """Every address of the shop on one screen."""
 
-from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.urls.converters import StringConverter
+from django.urls.resolvers import RoutePattern
 from django.views.generic import RedirectView
 
 from accounts.views import AddressViewSet, MeView, WebsocketTicketView
@@ -10,7 +10,6 @@ from catalog.views import CategoryTreeView, ProductViewSet
 from orders.models import NUMBER_PATTERN
 from orders.views import OrderViewSet, StripeWebhookView
 from vibecode.api import ConfigView, healthz, readyz
-from vibecode.openapi import Docs, Problems, Schema
 
 
 class Sku(StringConverter):
@@ -60,15 +59,19 @@ api: list[URLPattern | URLResolver] = [
     path("me/websocket-tickets", WebsocketTicketView.as_view()),
 ]
 
+
+def _later(route: str, module: str, *, name: str | None = None) -> URLResolver:
+    """What include() does, but the module is loaded when an address under it is asked for: both are slow to import."""
+    return URLResolver(RoutePattern(route), module, app_name=name, namespace=name)
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="docs")),
     path("healthz", healthz),
     path("readyz", readyz),
-    path("api/schema", Schema.as_view(), name="schema"),
-    path("api/docs", Docs.as_view(url_name="schema"), name="docs"),
-    path("api/problems", Problems.as_view(), name="problems"),
     path("api/v1/", include(api)),
-    path("admin/", admin.site.urls),
+    _later("api/", "vibecode.docs_urls"),
+    _later("admin/", "vibecode.admin_urls", name="admin"),
 ]
 
 handler400 = "vibecode.problems.bad_request"
