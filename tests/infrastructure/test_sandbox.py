@@ -187,6 +187,7 @@ def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
     def do(operation: str, **arguments: Any) -> Any:
         return worker.invoke({"operation": operation, "arguments": arguments})
 
+    assert environment["DATABASE_URL"].endswith(fresh_database)
     email = f"{uuid.uuid4().hex}@shop.example"
     with serve(task, environment, tmp_path / "log", timeout=120) as worker:
         assert ask(worker, "GET", "/readyz")["statusCode"] == 503
