@@ -293,7 +293,7 @@ def _bring_back_soon(queue: Queue, failed: Sequence[Event]) -> None:
 
 
 def _wait(receives: int) -> int:
-    """Seconds: 1 to 2 after the first receive, then twice as long each time, with jitter, a minute at most."""
+    """Seconds: 1 to 2 after the first receive, then twice as long each time, with jitter, two minutes at most."""
     longest = min(LONGEST_WAIT, 2 ** min(receives, 10))
     return random.randint(max(1, longest // 2), longest)  # noqa: S311 -- spreads load, guards nothing
 

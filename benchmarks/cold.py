@@ -1,0 +1,243 @@
+"""`make bench-cold`: the first request of a new sandbox and a warm one, in AWS's own runtime, side by side in one run.
+
+(a) a raw handler, (b) bare Django + DRF + Zappa with one view on the same database, (c) ours; then what imports cost.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from infrastructure import package
+from vibecode.local.sandboxes import RUNTIME, Function, Sandbox, install_runtime
+from vibecode.local.scratch import scratch_cloud
+
+ROUNDS = 7
+WARM = 10  # requests after the first one
+HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"
+
+RAW = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'ok'}\n"
+BARE_SETTINGS = """
+import os
+from urllib.parse import urlsplit
+address = urlsplit(os.environ["DATABASE_URL"])
+SECRET_KEY = "x" * 50
+ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
+ROOT_URLCONF = "bare_urls"
+DATABASES = {"default": {
+    "ENGINE": "django.db.backends.postgresql", "NAME": address.path[1:], "USER": address.username,
+    "PASSWORD": address.password, "HOST": address.hostname, "PORT": address.port, "CONN_MAX_AGE": None,
+}}
+"""
+BARE_URLS = """
+from django.db import connection
+from django.urls import path
+from rest_framework.response import Response
+from rest_framework.views import APIView
+class Products(APIView):
+    authentication_classes = permission_classes = ()
+    def get(self, request):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT sku, name FROM catalog_product LIMIT 20")
+            return Response({"results": [{"sku": sku, "name": name} for sku, name in cursor.fetchall()]})
+urlpatterns = [path("api/v1/products", Products.as_view())]
+"""
+IMPORTS = """
+import importlib, json, sys
+class Context:
+    aws_request_id = "bench"
+    def get_remaining_time_in_millis(self):
+        return 29000
+importlib.import_module("vibecode.lambda_entry").handler(json.load(sys.stdin), Context())
+"""
+
+type Event = dict[str, Any]
+
+
+def main() -> None:
+    """Build the package for this machine, measure in turn, print."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="vibecode-cold-") as parent, scratch_cloud():
+        import django
+
+        os.environ["LOG_LEVEL"] = "ERROR"
+        django.setup()
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        folder = Path(parent)
+        task = _unpack(folder, console)
+        bare = _bare(folder, task)
+        environment = _environment()
+        on_bare = environment | {
+            "PYTHONPATH": os.pathsep.join(map(str, (bare, task, RUNTIME))),
+            "DJANGO_SETTINGS_MODULE": "bare_settings",
+        }
+        ours = Function("vibecode-dev", task, "vibecode.lambda_entry.handler", 29, 1024, environment)
+        products = _request("GET", "/api/v1/products")
+        measured: list[tuple[str, Function, Callable[[], Event], int]] = [
+            ("raw handler", Function("raw", bare, "raw.handler", 29, 1024, on_bare), lambda: products, 200),
+            ("bare Django + DRF + Zappa",
+             Function("bare", bare, "zappa.handler.lambda_handler", 29, 1024, on_bare), lambda: products, 200),
+            ("ours, GET /products", ours, lambda: products, 200),
+            ("ours, POST /orders", ours, _orders(), 201),
+            ("ours, /admin/login/", ours, lambda: _request("GET", "/admin/login/"), 200),
+        ]  # fmt: skip
+        first: dict[str, list[float]] = {name: [] for name, *_ in measured}
+        warm: dict[str, list[float]] = {name: [] for name, *_ in measured}
+        for _ in track(range(ROUNDS), "measuring", console=console):
+            for name, function, event, status in measured:
+                sandbox = Sandbox(function, folder / "log")
+                first[name].append(_seconds(sandbox, event(), status))
+                warm[name].append(statistics.median(_seconds(sandbox, event(), status) for _ in range(WARM)))
+                sandbox.end()
+        console.print(_table(first, warm))
+        console.print(_imports(task, environment, products))
+
+
+def _unpack(folder: Path, console: Console) -> Path:
+    install_runtime()
+    machine = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
+    archive = package.build("dev", machine, folder / "package", console.print)
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder / "task")
+    return folder / "task"
+
+
+def _bare(folder: Path, task: Path) -> Path:
+    """The competitor, with the libraries and the bytecode of our own package."""
+    bare = folder / "bare"
+    bare.mkdir()
+    zappa = (task / "zappa_settings.py").read_text().replace("vibecode.settings", "bare_settings")
+    files = {
+        "raw.py": RAW,
+        "bare_settings.py": BARE_SETTINGS,
+        "bare_urls.py": BARE_URLS,
+        "zappa_settings.py": re.sub(r"APP_(MODULE|FUNCTION)=.*\n", "", zappa),
+        "django_zappa_app.py": (task / "django_zappa_app.py").read_text(),
+    }
+    for name, text in files.items():
+        (bare / name).write_text(text)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(bare)], check=True)  # noqa: S603 -- our own command
+    return bare
+
+
+def _environment() -> dict[str, str]:
+    from django.conf import settings
+
+    return {
+        "STAGE": "dev",
+        "PUBLIC_URL": f"https://{HOST}/dev",
+        "AWS_REGION": settings.AWS_REGION,
+        "AWS_ENDPOINT_URL": str(settings.AWS_ENDPOINT_URL),
+        "AWS_ACCOUNT_ID": settings.AWS_ACCOUNT_ID,
+        "SECRET_KEY": uuid.uuid4().hex * 2,
+        "DATABASE_URL": os.environ["DATABASE_URL"],
+        "COGNITO_USER_POOL_ID": settings.COGNITO_USER_POOL_ID,
+        "COGNITO_CLIENT_ID": settings.COGNITO_CLIENT_ID,
+        "COGNITO_ISSUER": settings.COGNITO_ISSUER,
+        "COGNITO_JWKS_URL": settings.COGNITO_JWKS_URL,
+        "MEDIA_BUCKET": settings.MEDIA_BUCKET,
+        "MAIL_FROM": "Shop <orders@shop.example>",
+        "PAYMENT_PROVIDER": "demo",
+        "LOG_LEVEL": "ERROR",
+    }
+
+
+def _orders() -> Callable[[], Event]:
+    from tests.in_process import make_product, sign_in
+
+    sku = make_product(on_hand=10**6, price="1.25").sku
+    token = sign_in("cold@example.com")["AccessToken"]
+    body = json.dumps({"items": [{"sku": sku, "quantity": 1}]})
+    return lambda: _request(
+        "POST", "/api/v1/orders", body, {"Authorization": f"Bearer {token}", "Idempotency-Key": uuid.uuid4().hex}
+    )
+
+
+def _request(method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> Event:
+    sent = {"Host": HOST, "X-Forwarded-Proto": "https", "Content-Type": "application/json", **(headers or {})}
+    return {
+        "resource": "/{proxy+}", "path": path, "httpMethod": method, "headers": sent,
+        "multiValueHeaders": {name: [value] for name, value in sent.items()}, "queryStringParameters": None,
+        "multiValueQueryStringParameters": None, "pathParameters": None, "stageVariables": None,
+        "requestContext": {"stage": "dev", "identity": {"sourceIp": "203.0.113.7"}}, "body": body,
+        "isBase64Encoded": False,
+    }  # fmt: skip
+
+
+def _seconds(sandbox: Sandbox, event: Event, status: int) -> float:
+    began = time.perf_counter()
+    answer = sandbox.invoke(event)
+    took = time.perf_counter() - began
+    if answer.get("statusCode") != status:
+        sys.exit(f"{sandbox.function.name} answered {answer}")
+    return took
+
+
+def _table(first: dict[str, list[float]], warm: dict[str, list[float]]) -> Table:
+    table = Table(title=f"medians of {ROUNDS} sandboxes each, in turn")
+    for column in ("", "first request, ms", "to bare", "warm request, ms", "above the raw handler, ms"):
+        table.add_column(column, justify="right" if column else "left")
+    begins, laters = ({name: statistics.median(values) for name, values in times.items()} for times in (first, warm))
+    raw, bare = list(first)[:2]
+    for name, begin in begins.items():
+        later = laters[name]
+        table.add_row(
+            name,
+            f"{begin * 1000:.0f}",
+            f"{begin / begins[bare]:.2f}",
+            f"{later * 1000:.1f}",
+            f"{(later - laters[raw]) * 1000:.1f}",
+        )
+    return table
+
+
+def _imports(task: Path, environment: dict[str, str], event: Event) -> Table:
+    """The dearest imports on the way of GET /products: by package, with its dearest module."""
+    done = subprocess.run(  # noqa: S603 -- our own command
+        [getattr(sys, "_base_executable", sys.executable), "-S", "-P", "-X", "importtime", "-c", IMPORTS],
+        env={
+            **{name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ},
+            **environment,
+            "AWS_LAMBDA_FUNCTION_NAME": "vibecode-dev",
+            "PYTHONPATH": os.pathsep.join((str(task), str(RUNTIME))),
+        },
+        cwd=task,
+        input=json.dumps(event),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    parts: dict[str, list[tuple[float, str]]] = {}
+    for own, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
+        parts.setdefault(module.partition(".")[0], []).append((int(own) / 1000, module))
+    table = Table(title="GET /products: what is imported, by cost")
+    for column in ("package", "ms", "modules", "its dearest module"):
+        table.add_column(column, justify="right" if column in {"ms", "modules"} else "left")
+    dearest = sorted(parts.items(), key=lambda part: -sum(cost for cost, _ in part[1]))
+    for name, modules in dearest[:20]:
+        cost, module = max(modules)
+        table.add_row(name, f"{sum(own for own, _ in modules):.1f}", str(len(modules)), f"{module} ({cost:.1f})")
+    return table
+
+
+if __name__ == "__main__":
+    main()
