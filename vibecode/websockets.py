@@ -110,7 +110,9 @@ def remember_connection(*, user_id: str, connection_id: str, session_ends: int) 
             **_key(user_id, connection_id),
             "openedAt": _number(now),
             "expiresAt": _number(min(session_ends, int(now) + CONNECTION_SECONDS)),
-            "seen": {"M": {}},  # the newest version pushed of each subject
+            # The newest version of each subject that was surely pushed, and that somebody began to push.
+            "seen": {"M": {}},
+            "begun": {"M": {}},
         },
     )
 
@@ -232,12 +234,14 @@ class _Connection:
             dynamodb.update_item(
                 TableName=settings.RESOURCES.connections_table,
                 Key=_key(self.user_id, self.id),
-                UpdateExpression="SET lease = :me, leaseEnds = :ends",
+                # Who dies after the post has not said that it was seen: no older version may follow, and it comes back.
+                UpdateExpression="SET lease = :me, leaseEnds = :ends, begun.#subject = :version",
                 # A lease that ends in the far future is of a clock that has jumped back since; one of ours is there
                 # when boto3 asks again because the answer was lost.
                 ConditionExpression=(
                     "expiresAt > :now"
                     " AND (attribute_not_exists(seen.#subject) OR seen.#subject < :version)"
+                    " AND (attribute_not_exists(begun.#subject) OR begun.#subject <= :version)"
                     " AND (attribute_not_exists(lease) OR lease = :me OR NOT (leaseEnds BETWEEN :now AND :far))"
                 ),
                 ExpressionAttributeNames={"#subject": subject},
@@ -254,8 +258,8 @@ class _Connection:
             row = cast("dict[str, Any]", error.response).get("Item")
             if row is None or float(row["expiresAt"]["N"]) <= now:
                 return _Turn.NOT_NEEDED
-            seen = row["seen"]["M"].get(subject)
-            return _Turn.NOT_NEEDED if seen and int(seen["N"]) >= version else _Turn.LATER
+            seen, begun = (int(row[name]["M"].get(subject, {"N": "0"})["N"]) for name in ("seen", "begun"))
+            return _Turn.NOT_NEEDED if seen >= version or begun > version else _Turn.LATER
         return _Turn.OURS
 
     def _post(self, data: bytes) -> bool:

@@ -127,6 +127,27 @@ def test_a_pusher_waits_for_the_one_before(gateway: Gateway) -> None:
         assert heard(socket) == [1]
 
 
+def test_no_older_version_follows_one_whose_pusher_died_after_its_post(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise RuntimeError
+
+    owner = somebody()
+    with admit(gateway, owner) as socket:
+        with monkeypatch.context() as patch:
+            patch.setattr(websockets._Connection, "_end_turn", dies)
+            with pytest.raises(RuntimeError):
+                push(owner, "ORD-1", 2)
+        [row] = rows(owner)
+        change_row(row, leaseEnds=time.time() - 1.0)  # its lease is over
+
+        assert push(owner, "ORD-1", 1) == 0
+        assert push(owner, "ORD-1", 2) == 1, "it comes back itself"
+        assert push(owner, "ORD-1", 3) == 1
+        assert heard(socket) == [2, 2, 3]
+
+
 def test_a_lease_from_a_clock_that_has_jumped_back_holds_nobody_up(gateway: Gateway) -> None:
     owner = somebody()
     with admit(gateway, owner) as socket:
