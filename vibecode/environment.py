@@ -87,7 +87,7 @@ class Environment:
             raise ImproperlyConfigured(f"SECRETS_ARN must be the ARN of a secret; it is {arn!r}.")
         if arn and not self.text(name, ""):
             return cast("str", SimpleLazyObject(lambda: _long_enough(name, _read_secret(arn, name), shortest)))
-        return _long_enough(name, self.text_of_stage(name, local or ""), shortest if self.required else 0)
+        return _long_enough(name, self.text(name, None if self.required else local), shortest if self.required else 0)
 
     def currency(self, name: str, default: str) -> str:
         """An ISO 4217 code."""

