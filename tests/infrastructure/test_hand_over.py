@@ -88,7 +88,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     ("where", "name", "value"),
     [
         ("environment", "SECRET_KEY", "s3cr3t"),
-        ("environment", "STRIPE_API_KEY", "sk_live_s3cr3t"),
+        ("environment", "STRIPE_API_KEY", "the s3cr3t of Stripe"),
         ("environment", "DATABASE_URL", "postgresql://shop:s3cr3t@db.internal/shop"),
         ("environment", "SECRETS_ARN", "s3cr3t"),
         ("environment", "CACHE_URL", "rediss://:s3cr3t@cache.internal:6379/0"),
