@@ -1,4 +1,7 @@
-"""Every setting of the shop. Stages differ by values from the environment, not by code paths: see .env.example."""
+"""Every setting of the shop. Stages differ by values from the environment, not by code paths: see .env.example.
+
+Longer than most modules: whoever looks for a setting looks here and nowhere else.
+"""
 
 import os
 import secrets

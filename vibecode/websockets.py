@@ -1,7 +1,7 @@
 """The websocket's memory: tickets and connections in DynamoDB, and pushes whose versions never go back.
 
 Called by accounts (tickets and the API's three routes), by orders (push_to_user) and by a schedule (close_expired).
-Nothing here touches the database.
+Nothing here touches the database. Longer than most modules: a push and what it may find stand beside the one table.
 """
 
 import contextlib

@@ -218,38 +218,33 @@ def test_the_sweep_finds_an_answer_of_the_customer_whose_news_was_lost(
     assert executions() == [asked.number]
 
 
-def test_the_sweep_cancels_an_order_whose_last_execution_was_in_vain(
-    placed: Placed, books: Books, machine: Machine, settings: Settings
-) -> None:
+@pytest.fixture
+def in_vain(placed: Placed, machine: Machine, settings: Settings) -> Order:
+    """A paid order whose last execution has ended without it."""
     settings.ORDER_STUCK_SECONDS, settings.ORDER_MOST_RUNS = 0, 1
     machine(ENDS)
     order = placed()
     workflow.process_payment({"orderId": order.number}, None)
     services.start_order(order=order)
     wait_for(order.number, "SUCCEEDED")
+    return order
 
+
+def test_the_sweep_cancels_an_order_whose_last_execution_was_in_vain(in_vain: Order, books: Books) -> None:
     assert services.sweep_orders() == {"cancelled": 1}
 
-    order.refresh_from_db()
-    assert (order.status, order.cancel_reason) == ("cancelled", "workflow-gave-up")
-    assert books.of(order.number)["refunded"] == ["5.00"]
-    assert executions() == [order.number]
+    in_vain.refresh_from_db()
+    assert (in_vain.status, in_vain.cancel_reason) == ("cancelled", "workflow-gave-up")
+    assert books.of(in_vain.number)["refunded"] == ["5.00"]
+    assert executions() == [in_vain.number]
 
 
-def test_the_sweep_fails_an_order_whose_money_cannot_be_given_back(
-    placed: Placed, books: Books, machine: Machine, settings: Settings
-) -> None:
-    settings.ORDER_STUCK_SECONDS, settings.ORDER_MOST_RUNS = 0, 1
-    machine(ENDS)
-    order = placed()
-    workflow.process_payment({"orderId": order.number}, None)
-    services.start_order(order=order)
-    wait_for(order.number, "SUCCEEDED")
-    books.give_back(order.number, "5.00")  # at its own desk: it refuses to do so again
+def test_the_sweep_fails_an_order_whose_money_cannot_be_given_back(in_vain: Order, books: Books) -> None:
+    books.give_back(in_vain.number, "5.00")  # at its own desk: it refuses to do so again
 
     assert services.sweep_orders() == {"failed": 1}
 
-    assert Order.objects.get(pk=order.pk).status == "failed"
+    assert Order.objects.get(pk=in_vain.pk).status == "failed"
 
 
 def test_whatever_one_order_s_trouble_is_the_sweep_goes_on_to_the_next(

@@ -4,11 +4,10 @@ Django imports this as the engine ``vibecode.db``. Beside Django's own keys its 
 (see credentials.py), ``RESUME_SECONDS`` (how long a connection is waited for) and ``PROXIED`` (by RDS Proxy).
 """
 
-import itertools
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -53,7 +52,7 @@ class DatabaseWrapper(PostgreSQL):
             raise OperationalError("The database did not answer a moment ago.")
         deadline = started + self.settings_dict["RESUME_SECONDS"]
         anew = False
-        pauses = itertools.chain(_growing(), itertools.repeat(LONGEST_PAUSE))
+        longest_pause = SHORTEST_PAUSE
         while True:
             seconds = min(LONGEST_ATTEMPT, max(SHORTEST_ATTEMPT, int(deadline - time.monotonic())))
             try:
@@ -67,9 +66,10 @@ class DatabaseWrapper(PostgreSQL):
                         raise
                     anew = True
                     continue
-                pause = random.uniform(0.5, 1) * next(pauses)  # noqa: S311 -- spreads load, guards nothing
                 if HOPELESS.search(said):
                     raise
+                pause = random.uniform(0.5, 1) * longest_pause  # noqa: S311 -- spreads load, guards nothing
+                longest_pause = min(LONGEST_PAUSE, 2 * longest_pause)
                 if time.monotonic() + pause + SHORTEST_ATTEMPT > deadline:
                     self._closed_until = time.monotonic() + CLOSED_SECONDS
                     metric("DatabaseAway", 1)
@@ -97,10 +97,3 @@ class DatabaseWrapper(PostgreSQL):
     def _sign_in(self, *, anew: bool) -> Mapping[str, str]:
         entry = self.settings_dict
         return sign_in(entry["SIGN_IN"], host=entry["HOST"], port=int(entry["PORT"]), user=entry["USER"], anew=anew)
-
-
-def _growing() -> Iterator[float]:
-    pause = SHORTEST_PAUSE
-    while pause < LONGEST_PAUSE:
-        yield pause
-        pause *= 2
