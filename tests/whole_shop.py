@@ -30,6 +30,7 @@ from vibecode.local.folder import REPOSITORY, LocalFolder, read_json
 from vibecode.local.guard import Guard
 from vibecode.local.names import CLIENT_ID, DEMO_PASSWORD, POOL_ID, REGION
 from vibecode.local.ports import free_port
+from vibecode.local.shop import CARRIED
 from vibecode.local.supervisor import supervise
 
 # Sooner than on a laptop, so that what was interrupted is taken up again while a test waits.
@@ -40,9 +41,7 @@ HASTY = {
     "MAIL_OUTCOME_SECONDS": "12",
     "WEB_CONCURRENCY": "2",
 }
-OURS = ("AWS_", "COGNITO_", "DEMO_", "WEBSOCKET_", "LAMBDA_", "PYTEST_", "COV_")
-ALSO_OURS = {"DATABASE_URL", "PUBLIC_URL", "PORT", "SECRET_KEY", "STAGE", "MEDIA_BUCKET", "MAKELEVEL", "RUN_MAIN",
-             "DJANGO_SETTINGS_MODULE"}  # fmt: skip
+OF_THE_RUN = ("AWS_", "PYTEST_", "COV_", "MAKELEVEL", "RUN_MAIN", "DJANGO_SETTINGS_MODULE")
 
 
 def until[T](ask: Callable[[], T], seconds: float, what: str) -> T:
@@ -67,7 +66,7 @@ class WholeShop:
 
     def start(self, **more: str) -> None:
         """Start it and wait until it is ready."""
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(OURS) and n not in ALSO_OURS}
+        kept = {n: v for n, v in os.environ.items() if n not in CARRIED and not n.startswith(OF_THE_RUN)}
         environment = {**kept, **HASTY, **more, "PORT": str(self.port), "PYTHONPATH": str(REPOSITORY)}
         command = [sys.executable, "-m", "tests.whole_shop", str(self.folder.path)]
         with self.output.open("ab") as output:

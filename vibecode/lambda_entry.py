@@ -69,7 +69,8 @@ def handler(event: Any, context: LambdaContext) -> Any:
     """Do what one event asks for, if it is of a kind that we admit, and give its answer to AWS.
 
     Raises Refused for every other event; DatabaseAway where PostgreSQL does not answer, so that the workflow can retry
-    it by name; Busy where it is locked (to the workflow DatabaseAway as well); else what the function itself raises.
+    it by name; Busy where it is locked (to the workflow DatabaseAway as well); else what the function itself raises:
+    a DomainError as it is, of every other error the name alone.
     """
     clear_contextvars()
     bind_contextvars(request=str(getattr(context, "aws_request_id", "")))
@@ -85,9 +86,9 @@ def handler(event: Any, context: LambdaContext) -> Any:
     try:
         with _database():
             answer = work(context)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever it is, its name goes to AWS
         log.error("invocation failed", kind=kind.name, ms=_ms_since(started), **_told(error))
-        raise
+        raise _for_outside(error) from None
     # a request has a line of its own, and a clock that found nothing to do has no news
     level = logging.DEBUG if kind.name in {"http", "schedule"} else logging.INFO
     log.log(level, "invocation", kind=kind.name, ms=_ms_since(started))
@@ -100,8 +101,21 @@ def _ms_since(started: float) -> float:
 
 def _told(error: Exception) -> dict[str, Any]:
     """An error for the log, with its trace where it is none of those that we raise by design."""
-    trace = {} if isinstance(error, DomainError) else {"exc_info": error}
-    return {"error": type(error).__name__, "reason": str(error), **trace}
+    if isinstance(error, DomainError):
+        cause = {"cause": str(error.__cause__).strip()} if error.__cause__ else {}
+        return {"error": type(error).__name__, "reason": str(error), **cause}
+    return {"error": type(error).__name__, "reason": str(error), "exc_info": error}
+
+
+def _for_outside(error: Exception) -> Exception:
+    """What AWS is given of an error, and keeps in its own log and in the execution's history, where nothing redacts it.
+
+    The text of an error that is none of ours may quote a row or an answer: it stays in our log.
+    """
+    if isinstance(error, DomainError):
+        return error
+    name_only: type[Exception] = type(type(error).__name__, (Exception,), {})
+    return name_only("What went wrong stands in the log, under this request's id.")
 
 
 # --- which kind ------------------------------------------------------------------------------------------------------
@@ -153,7 +167,7 @@ def _queue(event: Event) -> Work:
         raise Refused("Records must be a list of records.")
     if any(record.get("eventSource") != "aws:sqs" or not record.keys() >= RECORD_FIELDS for record in records):
         raise Refused("Only records of SQS are handled here.")
-    arns = {record["eventSourceARN"] for record in records}
+    arns = {str(record["eventSourceARN"]) for record in records}
     queue = settings.RESOURCES.queue_of(arns.pop()) if len(arns) == 1 else None
     if queue is None:
         raise Refused("The records are not of one queue of ours.")
@@ -210,7 +224,7 @@ def _websocket(event: Event) -> Work:
     """One of the websocket API's three routes."""
     where = event["requestContext"]
     route = resources.ROUTES.get(str(where.get("routeKey")))
-    if where["eventType"] not in {"CONNECT", "DISCONNECT", "MESSAGE"} or route is None:
+    if str(where["eventType"]) not in {"CONNECT", "DISCONNECT", "MESSAGE"} or route is None:
         raise Refused("The websocket has no such route.")
     bind_contextvars(route=where["routeKey"])
     return _with_event(route, event)

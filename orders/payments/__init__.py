@@ -86,6 +86,17 @@ class Provider(Protocol):
         """
 
 
+def provider_of(payment: Payment) -> Provider:
+    """The provider of this stage, which knows this payment. Raises PaymentError where another one was asked for it."""
+    ours = provider()
+    if payment.provider != ours.name:
+        raise PaymentError(
+            f"{payment.reference} is with {payment.provider}, and PAYMENT_PROVIDER is {ours.name}: set it back until"
+            f" the payments of {payment.provider} are over."
+        )
+    return ours
+
+
 @functools.cache
 def provider() -> Provider:
     """The provider of this stage, made once a process."""

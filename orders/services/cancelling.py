@@ -7,7 +7,7 @@ from catalog.models import StockMovement
 from catalog.services import release_stock, return_stock
 from orders.events import OrderCancelled, OrderFailed
 from orders.models import IllegalTransition, Order
-from orders.payments import Intent, RefundRefused, provider
+from orders.payments import Intent, RefundRefused, provider_of
 from orders.services.paying import payment_of, record_charge
 from orders.services.refunding import give_back_the_rest, settle_refunds
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
@@ -57,7 +57,7 @@ def compensate(*, order: Order, reason: str) -> Order:
     payment = payment_of(order)
     if payment is not None:
         if payment.state in PaymentState.voidable():
-            payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
+            payment = record_charge(order=order, charge=provider_of(payment).void(Intent.of(payment)))
         give_back_the_rest(order=order, actor="workflow", reason=reason)
         settle_refunds(payment=payment)
         payment.refresh_from_db()

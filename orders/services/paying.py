@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from orders import events
 from orders.models import Order, Payment
-from orders.payments import Charge, Intent, PaymentError, provider
+from orders.payments import Charge, Intent, PaymentError, provider, provider_of
 from orders.services.fulfilling import check_open
 from orders.services.refunding import give_back_the_rest, settle_refunds
 from orders.status import Mark, PaymentState, PaymentStatus
@@ -90,7 +90,7 @@ def _ask(payment: Payment) -> Charge:
         return Charge(PaymentState.CAPTURED)  # nothing to pay
     if payment.attempts > 1:
         began = time.monotonic()
-        known = provider().look_up(intent)
+        known = provider_of(payment).look_up(intent)
         if known.state != PaymentState.INTENDED:
             return known
         if known.provider_id:  # from now on it is found by one request
@@ -98,7 +98,7 @@ def _ask(payment: Payment) -> Charge:
             intent = replace(intent, provider_id=known.provider_id)
         if time.monotonic() - began > settings.PAYMENT_TIMEOUT_SECONDS:
             raise PaymentError(f"{payment.reference}: the provider answers so slowly that the task would end first.")
-    return provider().capture(intent)
+    return provider_of(payment).capture(intent)
 
 
 def payment_of(order: Order) -> Payment | None:
@@ -191,7 +191,7 @@ def settle_money(*, order: Order) -> None:
         return
     if order.mark in {Mark.CANCELLED, Mark.FAILED}:
         if payment.state in PaymentState.voidable():
-            payment = record_charge(order=order, charge=provider().void(Intent.of(payment)))
+            payment = record_charge(order=order, charge=provider_of(payment).void(Intent.of(payment)))
         give_back_the_rest(order=order, actor="workflow")
     settle_refunds(payment=payment)
 
@@ -203,5 +203,5 @@ def look_at_void(*, order: Order) -> None:
     """
     payment = payment_of(order)
     if payment is not None and payment.state == PaymentState.VOIDED:
-        payment = record_charge(order=order, charge=provider().look_up(Intent.of(payment)))
+        payment = record_charge(order=order, charge=provider_of(payment).look_up(Intent.of(payment)))
         Payment.objects.filter(pk=payment.pk).update(void_checked_at=Now(), updated_at=Now())

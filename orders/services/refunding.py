@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from orders.events import OrderRefunded, RefundRequested
 from orders.models import Order, Payment, Refund
-from orders.payments import Intent, PaymentError, RefundRefused, provider
+from orders.payments import Intent, PaymentError, RefundRefused, provider_of
 from orders.status import CANCELLABLE, FulfilmentStatus, PaymentStatus, RefundState
 from vibecode.errors import Conflict
 from vibecode.observability import metric
@@ -86,7 +86,9 @@ def settle_refunds(*, payment: Payment) -> None:
     """
     for refund in Refund.objects.filter(payment=payment, state=RefundState.PENDING).order_by("id"):
         try:
-            provider_id = provider().refund(Intent.of(payment), reference=refund.reference, amount=refund.amount)
+            provider_id = provider_of(payment).refund(
+                Intent.of(payment), reference=refund.reference, amount=refund.amount
+            )
         except PaymentError as error:
             Refund.objects.filter(pk=refund.pk).update(last_error=str(error)[:300])
             raise

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from orders.models import IllegalTransition, Order, Payment
-from orders.payments import Intent, PaymentError, RefundRefused, provider
+from orders.payments import Intent, PaymentError, RefundRefused, provider_of
 from orders.payments.webhook import RefundNews, StripeEvent
 from orders.services.cancelling import compensate, fail_order, finish_failed_order
 from orders.services.paying import look_at_void, payment_of, record_charge, settle_money
@@ -193,7 +193,7 @@ def _unstick(order: Order) -> str:
         return str(order.status)
     payment = payment_of(order)
     if payment is not None and payment.state == PaymentState.REQUIRES_ACTION:
-        charge = provider().look_up(Intent.of(payment))
+        charge = provider_of(payment).look_up(Intent.of(payment))
         if charge.state != payment.state:  # the provider's news of it was lost
             record_charge(order=order, charge=charge)
             return _wake(order)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.whole_shop import Customer, Listener, WholeShop, until
+from tests.whole_shop import HASTY, Customer, Listener, WholeShop, until
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,12 @@ def test_staff_refund_a_part_and_the_workers_settle_it(whole_shop: WholeShop, cu
     assert (answer.status_code, answer.json()["status"]) == (201, "pending")
     until(lambda: customer.look(number)["paymentStatus"] == "partly_refunded", 15, "the refund")
     assert books_of(whole_shop, number) == (["2.50"], False, ["1.00"])
+
+
+def test_a_command_in_another_shell_has_the_settings_of_the_shop_that_runs(whole_shop: WholeShop) -> None:
+    asked = "from django.conf import settings; print(settings.ORDER_STUCK_SECONDS, settings.PAYMENT_PROVIDER)"
+
+    assert whole_shop.manage("shell", "-v", "0", "-c", asked).split() == [HASTY["ORDER_STUCK_SECONDS"], "demo"]
 
 
 def test_a_bank_that_asks_is_waited_for_and_the_order_goes_on(

@@ -365,6 +365,34 @@ def test_a_mail_is_kept_and_its_outcome_carries_its_tags_also_after_a_kill(cloud
     assert any(found["source"] == "aws.ses" for found in cloud.look("/_local/events"))
 
 
+def test_nothing_in_a_mail_is_run_or_fetched_by_who_reads_it(cloud: Cloud) -> None:
+    cloud.mail("<script>alert(1)</script>")
+
+    shown = cloud.look_at("/_local/mail")
+
+    assert "<summary>&lt;script&gt;alert(1)&lt;/script&gt;<" in shown
+    assert "<script>" not in shown
+    assert shown.count("<iframe ") == shown.count('<iframe sandbox loading="lazy"') > 0
+    assert "Content-Security-Policy&quot; content=&quot;default-src &#x27;none&#x27;" in shown
+
+
+@pytest.mark.parametrize("last", ["-1", "x", "1000001", "9" * 30])
+def test_so_many_facts_as_nobody_asks_for_are_refused(cloud: Cloud, last: str) -> None:
+    answer = httpx.get(f"{cloud.endpoint}/_local/events?last={last}", trust_env=False)
+
+    assert (answer.status_code, "last must be a whole number up to" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize(("origin", "status"), [("http://localhost:3000", 200), ("https://evil.example", 403)])
+def test_only_pages_of_this_machine_may_use_the_local_aws(cloud: Cloud, origin: str, status: int) -> None:
+    headers = {"X-Amz-Target": "AWSCognitoIdentityProviderService.ListUserPools", "Origin": origin}
+    headers |= {"Content-Type": "application/x-amz-json-1.1"}
+
+    answer = httpx.post(cloud.endpoint, content='{"MaxResults": 1}', headers=headers, trust_env=False)
+
+    assert answer.status_code == status
+
+
 # --- the workflow's tasks --------------------------------------------------------------------------------------------
 def run_workflow(cloud: Cloud, payload: dict[str, Any], *, resource: str = "", **task: Any) -> str:
     """Begin one execution of a workflow of one task; give its ARN."""

@@ -145,6 +145,19 @@ def test_a_provider_that_fails_twice_is_paid_the_third_time(placed: Placed, book
     assert books.of(order.number)["captured"] == ["5.00"]
 
 
+def test_a_payment_that_is_with_another_provider_is_not_asked_for_here(placed: Placed, books: Books) -> None:
+    order = placed("demo_flaky")
+    with pytest.raises(PaymentError):
+        run(workflow.process_payment, order)
+    Payment.objects.filter(order=order).update(provider="stripe")
+    attempts = books.attempts(order.number)
+
+    with pytest.raises(PaymentError, match="is with stripe, and PAYMENT_PROVIDER is demo"):
+        run(workflow.process_payment, order)
+
+    assert books.attempts(order.number) == attempts
+
+
 def test_a_lost_answer_is_found_and_not_charged_again(placed: Placed, books: Books) -> None:
     order = placed("demo_lost")
     with pytest.raises(PaymentError):

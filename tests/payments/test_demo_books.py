@@ -1,6 +1,7 @@
 """The demo provider's books: one charge for each key, whoever asks at once, and nothing forgotten in a kill."""
 
 import http.client
+import json
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from tests.payments.call import call, until
 from tests.payments.conftest import Demo
 from tests.payments.intents import intent
 from vibecode.local import ports
+from vibecode.local.payments import books_page
 
 
 def wish(paying: Intent) -> dict[str, str]:
@@ -118,6 +120,29 @@ def test_people_can_read_the_books(demo: Demo, shop: DemoProvider) -> None:
 
     connection.close()
     assert paying.reference in page
+
+
+def test_the_books_show_what_they_hold_and_run_none_of_it() -> None:
+    charge = {"reference": "<script>1</script>", "state": "requires_action", "method": "<b>"}
+
+    page = books_page({"charges": [charge], "voids": [], "refunds": []})
+
+    assert "<td>&lt;script&gt;1&lt;/script&gt;<" in page
+    assert "/charges/&lt;script&gt;1&lt;/script&gt;/confirm" in page
+    assert "<script>" not in page
+    assert "<b>" not in page
+
+
+def test_a_page_of_another_site_can_ask_for_nothing(demo: Demo) -> None:
+    body = json.dumps({"reference": "ORD-1"})
+    connection = http.client.HTTPConnection("127.0.0.1", demo.port)
+    connection.request("POST", "/voids", body, {"Origin": "https://evil.example"})
+
+    answer = connection.getresponse()
+
+    assert (answer.status, json.loads(answer.read())) == (403, {"code": "foreign_page"})
+    connection.close()
+    assert call(demo.url, "GET", "/books")[1]["voids"] == []
 
 
 def test_nobody_there_is_a_payment_error(settings: Settings) -> None:

@@ -274,7 +274,8 @@ def by_card(placed: Callable[..., Order], our_stripe: StripeProvider, monkeypatc
     """An order that is paid with Stripe."""
     order = placed()
     Order.objects.filter(pk=order.pk).update(payment_method="pm_card_visa")
-    monkeypatch.setattr("orders.services.paying.provider", lambda: our_stripe)
+    for module in ("orders.payments", "orders.services.paying"):
+        monkeypatch.setattr(f"{module}.provider", lambda: our_stripe)
     return order
 
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import IntegrityError
 
 from tests.platform import doors
 from tests.platform.logs import read_log
 from vibecode import aws, lambda_entry, resources
 from vibecode.errors import DatabaseAway
-from vibecode.lambda_entry import LONGEST_WAIT, Refused, handler
+from vibecode.lambda_entry import LEAST_LEFT, LONGEST_WAIT, Refused, handler
 from vibecode.local.folder import REPOSITORY
 from vibecode.local.lambda_runtime import Context
+from vibecode.local.lambda_runtime import invoke as invoke_through_runtime
 from vibecode.resources import LOCAL_ACCOUNT, QUEUES, Queue, Resources, Schedule
 
 HERE = "tests.platform.doors"
@@ -243,6 +245,56 @@ def test_the_wait_doubles_to_two_minutes_with_jitter() -> None:
     assert {n: (min(found), max(found)) for n, found in waits.items()} == {
         1: (1, 2), 2: (2, 4), 3: (4, 8), 6: (32, 64), 400: (60, 120),
     }  # fmt: skip
+
+
+def test_what_may_not_be_done_in_time_is_not_begun_and_comes_back() -> None:
+    class NearlyOver(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return LEAST_LEFT - len(doors.CALLS)  # after the first message it is below
+
+    records = [record('{"n": 1}'), record('{"n": 2}'), record('{"n": 3}')]
+
+    answer = handler({"Records": records}, NearlyOver("worker"))
+
+    assert doors.CALLS == [("message", {"n": 1})]
+    assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == [r["messageId"] for r in records[1:]]
+
+
+# --- what leaves of an error -----------------------------------------------------------------------------------------
+ROW = "DETAIL: Failing row contains (7, jane.doe@example.com, 12 High Street)"
+
+
+@pytest.mark.parametrize("event", [{"command": STEP}, SOCKET, TRIGGER, CLOCK])
+def test_of_an_error_that_is_not_ours_only_the_name_leaves(event: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise IntegrityError(ROW) from LookupError(ROW)
+
+    monkeypatch.setattr(doors, "step", fail)
+    monkeypatch.setattr(doors, "tick", fail)
+
+    with read_log() as lines:
+        payload, headers = invoke_through_runtime(handler, "worker", json.dumps(event).encode())
+
+    assert json.loads(payload)["errorType"] == "IntegrityError"
+    assert headers == {"X-Amz-Function-Error": "Unhandled"}
+    assert b"jane" not in payload
+    assert b"High Street" not in payload
+    assert [line["error"] for line in lines] == ["IntegrityError"]
+
+
+def test_a_refusal_of_ours_leaves_with_its_text_and_not_with_what_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DatabaseAway("The database does not answer.") from LookupError(ROW)
+
+    monkeypatch.setattr(doors, "step", fail)
+
+    with read_log() as lines:
+        payload, _ = invoke_through_runtime(handler, "worker", json.dumps({"command": STEP}).encode())
+
+    told = json.loads(payload)
+    assert (told["errorType"], told["errorMessage"]) == ("DatabaseAway", "The database does not answer.")
+    assert b"jane" not in payload
+    assert [line["cause"] != "" for line in lines] == [True]
 
 
 # --- the log and the database ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from vibecode.local.names import CLIENT_ID, MEDIA_BUCKET, POOL_ID, REGION
-from vibecode.local.ports import HOST
+from vibecode.local.ports import HOST, may_ask
 from vibecode.resources import LOCAL_ACCOUNT, SCHEDULES, Resources
 
 JWKS_PATH = f"/{POOL_ID}/.well-known/jwks.json"
@@ -30,6 +30,7 @@ JWKS_PATH = f"/{POOL_ID}/.well-known/jwks.json"
 WORKFLOW_STATES = "moto.stepfunctions.parser.asl.component.eval_component"
 MAIL_PATH = "/_local/mail"
 EVENTS_PATH = "/_local/events"
+MOST_EVENTS = 1_000_000
 MAIL_FROM = "orders@vibecode.example"  # who the shop's mails come from, as in settings.py
 
 if TYPE_CHECKING:
@@ -98,6 +99,24 @@ def with_pages(application: WSGI, pages: Mapping[str, Page]) -> WSGI:
                 text = json.dumps(found)
         start_response(status, [("Content-Type", kind)])
         return [text.encode()]
+
+    return call
+
+
+def _how_many(said: str) -> int:
+    if not said.isdecimal() or int(said) > MOST_EVENTS:
+        raise ValueError(f"last must be a whole number up to {MOST_EVENTS}, not {said[:20]!r}")
+    return int(said)
+
+
+def for_this_machine(application: WSGI) -> WSGI:
+    """Wrap moto, which answers every site's scripts: only those of pages on this machine may use the cloud in it."""
+
+    def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if may_ask(environ.get("HTTP_ORIGIN")):
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "application/json")])
+        return [json.dumps({"message": "The local AWS answers pages of this machine only."}).encode()]
 
     return call
 
@@ -186,10 +205,10 @@ def serve(port: int, state: Path) -> None:
         Workflow(lambda: load_workflow(resources, runtime), runtime).awaited_by(application),
         {
             MAIL_PATH: Page(lambda _: memory.mails(), mails_page),
-            EVENTS_PATH: Page(lambda query: memory.facts(int(query.get("last", ["1000"])[0]))),
+            EVENTS_PATH: Page(lambda query: memory.facts(_how_many(query.get("last", ["1000"])[0]))),
         },
     )
-    server = make_server(HOST, port, application, threaded=True, request_handler=QuietHandler)
+    server = make_server(HOST, port, for_this_machine(application), threaded=True, request_handler=QuietHandler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # of the threading mix-in
     feed_functions(resources, runtime)
     try:

@@ -12,7 +12,7 @@ from vibecode.local import aws, ports
 from vibecode.local.folder import REPOSITORY, CannotStart, LocalFolder, read_json
 from vibecode.local.parts import Parts
 from vibecode.local.postgres import Postgres
-from vibecode.local.shop import local_aws, starting_environment
+from vibecode.local.shop import OTHER_ACCOUNT, local_aws, starting_environment
 
 SERVERS = {"runserver"}
 NEEDS_AWS = {
@@ -114,7 +114,7 @@ def _complete(environment: MutableMapping[str, str], values: dict[str, str]) -> 
         if not environment.get(name) or (ours and name.startswith("AWS_")):
             environment[name] = value
     if ours:
-        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+        for name in OTHER_ACCOUNT:
             environment.pop(name, None)
 
 

@@ -100,7 +100,11 @@ class Request(BaseHTTPRequestHandler):
         if not (self.path.startswith(FUNCTIONS) and self.path.endswith(INVOCATIONS)):
             self._answer(404, b"")
             return
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal():
+            self._answer(400, b"")
+            return
+        body = self.rfile.read(int(length))
         function = self.path.removeprefix(FUNCTIONS).removesuffix(INVOCATIONS)
         answer, headers = invoke(self.server.handler, function, body)
         self._answer(200, answer, headers)

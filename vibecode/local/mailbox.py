@@ -21,6 +21,8 @@ from vibecode.local.page import page
 from vibecode.resources import Resources
 
 SHORTLY = 0.2  # seconds between a mail's acceptance and its outcome
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+NOTHING_FETCHED = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 TELL_AGAIN = 3600  # seconds: outcomes so young are told anew after a restart, as the queues forgot them
 
 
@@ -90,7 +92,7 @@ def mails_page(mails: list[dict[str, Any]]) -> str:
 
 
 def _shown(mail: dict[str, Any]) -> str:
-    return mail["html"] or f"<pre>{escape(mail['text'])}</pre>"
+    return NOTHING_FETCHED + (mail["html"] or f"<pre>{escape(mail['text'])}</pre>")
 
 
 def _read(call: dict[str, Any], message_id: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Used by the supervisor.
 import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -26,10 +26,8 @@ class Output:
         self._reader.start()
 
     def reason(self) -> str:
-        """The line that says why the child ended: PostgreSQL's FATAL, else the last that is not empty."""
-        lines = [line.strip() for line in self._lines if line.strip()]
-        fatal = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
-        return (fatal or lines or [""])[-1]
+        """The line that says why the child ended."""
+        return why(self._lines)
 
     def wait(self) -> None:
         """Give what a dead child said last a moment to arrive."""
@@ -47,6 +45,13 @@ class Output:
                 with contextlib.suppress(OSError), self._log.open("a") as log:  # a full disk stops no child
                     log.write(line + "\n")
                 self._show(line)
+
+
+def why(printed: Iterable[str]) -> str:
+    """The line that says why a process ended: PostgreSQL's FATAL, else the last that is not empty; "" without any."""
+    lines = [line.strip() for line in printed if line.strip()]
+    fatal = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
+    return (fatal or lines or [""])[-1]
 
 
 def how(code: int | None) -> str:

@@ -15,6 +15,7 @@ from vibecode.local import child as children
 from vibecode.local import ports
 from vibecode.local.folder import REPOSITORY, CannotStart, LocalFolder, read_json
 from vibecode.local.guard import Guard
+from vibecode.local.output import why
 from vibecode.local.shop import Process, Shop
 
 PATIENCE = 15.0  # seconds a process has to end by itself
@@ -80,7 +81,8 @@ class Parts:
         deadline = time.monotonic() + row.ready_within
         while not row.is_ready(process.pid, self.ports[name]):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise CannotStart(f"{name} does not start: see {self._log(name)}")
+                reason = why(self._log(name).read_text(errors="replace").splitlines())
+                raise CannotStart(f"{name} does not start: {reason or 'it does not answer'}")
             time.sleep(0.05)
         self._learn(name)
 

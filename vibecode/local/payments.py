@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from vibecode.local.page import page
 from vibecode.local.payment_books import METHODS, Books, Refused, Request
-from vibecode.local.ports import HOST
+from vibecode.local.ports import HOST, may_ask
 
 LONGEST_BODY = 64 * 1024
 GLANCE = 0.05  # seconds between two looks at a charge that a caller is held for
@@ -150,6 +150,9 @@ class Door(BaseHTTPRequestHandler):
         return self.server.books.refund(reference, hundredths, refund_reference, key)
 
     def _body(self) -> Mapping[str, Any]:
+        if not may_ask(self.headers.get("Origin")):
+            self.close_connection = True
+            raise Refused(403, "foreign_page")
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal() or int(length) > LONGEST_BODY:
             self.close_connection = True

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import random
 import socket
+from urllib.parse import urlsplit
 
 HOST = "127.0.0.1"
 # Below the ports the system hands to outgoing connections: one of those could take, or even connect to itself on,
@@ -28,6 +29,11 @@ def free_port(preferred: int | None = None) -> int:
         return preferred
     candidates = random.sample(LISTENERS, 200)  # parallel runs seldom choose alike
     return next(port for port in candidates if is_free(port))
+
+
+def may_ask(origin: str | None) -> bool:
+    """Tell whether a request with this Origin header is no other site's: a page of this machine's, or no page's."""
+    return origin is None or urlsplit(origin).hostname in {HOST, "localhost", "::1"}
 
 
 def connects(host: str, port: int, timeout: float = 1.0) -> bool:

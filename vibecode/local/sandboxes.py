@@ -27,6 +27,7 @@ from typing import Any
 from vibecode.local import child, ports
 from vibecode.local.folder import REPOSITORY, CannotStart
 from vibecode.local.guard import Guard
+from vibecode.local.output import why
 
 RUNTIME = REPOSITORY / ".lambda"  # requirements/lambda.txt: what AWS's managed runtime has
 INVOKE = "/2015-03-31/functions/function/invocations"
@@ -88,7 +89,8 @@ class Sandbox:
         deadline = time.monotonic() + 10
         while not ports.connects(ports.HOST, self.port):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise CannotStart(f"the Lambda emulator does not start: see {log}")
+                reason = why(log.read_text(errors="replace").splitlines())
+                raise CannotStart(f"the Lambda emulator does not start: {reason or 'it does not answer'}")
             time.sleep(0.01)
 
     def invoke(self, event: Any) -> Any:

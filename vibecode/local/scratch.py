@@ -14,24 +14,13 @@ from vibecode.local.environment import start_aws
 from vibecode.local.folder import LocalFolder
 from vibecode.local.parts import Parts
 from vibecode.local.postgres import Postgres
-from vibecode.local.shop import CARRIED, shop, starting_environment
-
-SHOP_SETTINGS = (
-    "MEDIA_URL",
-    "CORS_ALLOWED_ORIGINS",
-    "RATE_ANONYMOUS",
-    "RATE_SIGNED_IN",
-    "SHOP_CURRENCY",
-    "LOG_FORMAT",
-    "MAIL_FROM",
-    "MAIL_REPLY_TO",
-)
+from vibecode.local.shop import CARRIED, OTHER_ACCOUNT, shop, starting_environment
 
 
 @contextlib.contextmanager
 def scratch_cloud() -> Iterator[None]:
     """Point os.environ at fresh engines; nothing that it said before reaches the run. Raises CannotStart."""
-    for name in (*CARRIED, *SHOP_SETTINGS):
+    for name in (*CARRIED, *OTHER_ACCOUNT):
         os.environ.pop(name, None)
     with contextlib.ExitStack() as stack:
         parent = stack.enter_context(tempfile.TemporaryDirectory(prefix="vibecode-run-"))

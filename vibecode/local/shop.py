@@ -1,6 +1,7 @@
 """What `make run` runs: the table that the supervisor works through. To add a process, add a row."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from signal import SIGINT, SIGTERM, Signals
 from urllib.parse import urlsplit
 
 from vibecode.local import aws, lambda_runtime, ports
-from vibecode.local.folder import CannotStart, LocalFolder
+from vibecode.local.folder import REPOSITORY, CannotStart, LocalFolder
 from vibecode.local.postgres import Postgres
 
 # Not through manage.py, which would join another local cloud that runs in this checkout.
@@ -202,25 +203,17 @@ def starting_environment(folder: LocalFolder, given: Mapping[str, str] | None = 
     for name in ("NO_PROXY", "no_proxy"):  # a proxy of the company network knows nothing of our ports
         environment[name] = ",".join(filter(None, [environment.get(name), ports.HOST, "localhost"]))
     if "AWS_ENDPOINT_URL" not in environment:
-        # the local AWS comes with its own region and keys; somebody's real account must not leak in
-        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+        for name in OTHER_ACCOUNT:
             environment.pop(name, None)
     return environment
 
 
-# What environment.json passes on to manage.py in another shell.
+# What environment.json passes on to manage.py in another shell: every setting of the shop.
 CARRIED = (
-    "STAGE",
-    "PORT",
-    "PUBLIC_URL",
-    "SECRET_KEY",
-    "DATABASE_URL",
-    "CACHE_URL",
+    *re.findall("^([A-Z_]+)=", (REPOSITORY / ".env.example").read_text(), re.MULTILINE),
+    *(name for name in aws.environment("") if name.startswith("AWS_")),
     "NO_PROXY",
     "no_proxy",
-    *aws.environment(""),
-    "LAMBDA_RUNTIME_URL",
-    "DEMO_PAYMENTS_URL",
-    "WEBSOCKET_URL",
-    "WEBSOCKET_API_URL",
 )
+# The local AWS comes with its own region and keys: somebody's real account must not leak in.
+OTHER_ACCOUNT = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")

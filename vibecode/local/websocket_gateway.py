@@ -228,10 +228,13 @@ class ApiRequest(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Send what the body holds."""
-        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if len(data) > LARGEST_MESSAGE:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > LARGEST_MESSAGE:
+            self.close_connection = True
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PayloadTooLargeException")
-        elif self.server.ask(self.server.gateway.post(self._connection_id(), data)):
+            return
+        data = self.rfile.read(int(length))
+        if self.server.ask(self.server.gateway.post(self._connection_id(), data)):
             self._answer(HTTPStatus.OK)
         else:
             self._refuse(HTTPStatus.GONE, "GoneException")
