@@ -48,6 +48,10 @@ bench: install ## run the benchmarks: tables of ratios
 package: install ## make the package for Lambda (STAGE=dev ARCHITECTURE=arm64)
 	@$(PYTHON) -m infrastructure.package --stage $(STAGE) --architecture $(ARCHITECTURE)
 
+.PHONY: rehearse
+rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)
+	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.rehearsal
+
 .PHONY: bench-cold
 bench-cold: install ## measure the first request of a new sandbox in AWS's own runtime, beside bare Django + DRF + Zappa
 	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks.cold

@@ -48,10 +48,11 @@ PRUNED = (
 type Say = Callable[[str], object]
 
 
-def build(stage: str, architecture: str, folder: Path, say: Say) -> Path:
+def build(stage: str, architecture: str, folder: Path, say: Say, *, release: str = "") -> Path:
     """Make the package of a stage in ``folder``, which is emptied; the path of the zip. ``say`` hears each step.
 
-    Raises SystemExit with a sentence where this machine cannot make it.
+    ``release`` is what /healthz calls it: the commit, where nothing else is said. Raises SystemExit with a sentence
+    where this machine cannot make it.
     """
     if sys.version_info[:2] != PYTHON:
         sys.exit(
@@ -66,6 +67,7 @@ def build(stage: str, architecture: str, folder: Path, say: Say) -> Path:
     _compile(packages, keep_sources=False)
     say("- Gathering the shop and its static files")
     _gather(app)
+    (app / "vibecode" / "release.txt").write_text(f"{release or _commit()}\n")
     _collect_static(app)
     _compile(app, keep_sources=True)
     say("- Packaging with Zappa")
@@ -133,6 +135,14 @@ def _gather(app: Path) -> None:
             target = app / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(REPOSITORY / name, target)
+
+
+def _commit() -> str:
+    """Of the checkout, marked where it has changes."""
+    described = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=-changed"]
+    return subprocess.run(  # noqa: S603 -- our own command
+        described, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _collect_static(app: Path) -> None:

@@ -228,8 +228,8 @@ def expected_version(request: Request) -> int | None:
 # --- health ----------------------------------------------------------------------------------------------------------
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- a view
-    """The process answers. Asks nothing of the database: a sleeping one stays asleep."""
-    return JsonResponse({"status": "ok"})
+    """The process answers, and says which release it is. Asks nothing of the database: a sleeping one stays asleep."""
+    return JsonResponse({"status": "ok"}, headers={"X-Release": settings.RELEASE})
 
 
 @require_safe

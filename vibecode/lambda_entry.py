@@ -35,7 +35,6 @@ keep_out_of_snapshots()
 
 log = structlog.stdlib.get_logger("vibecode.lambda")
 
-LONGEST_WAIT = 120  # seconds until a message that failed comes back
 # Milliseconds: with less a message is not begun, and comes back. That costs it a try; begun and cut off it would lie
 # until the queue's time-out.
 LEAST_LEFT = 30_000
@@ -307,8 +306,8 @@ def _bring_back_soon(queue: Queue, failed: Sequence[Event]) -> None:
 
 
 def _wait(receives: int) -> int:
-    """Seconds: 1 to 2 after the first receive, then twice as long each time, with jitter, two minutes at most."""
-    longest = min(LONGEST_WAIT, 2 ** min(receives, 10))
+    """Seconds: 1 to 2 after the first receive, then twice as long each time, with jitter, up to REDELIVERY_SECONDS."""
+    longest = min(settings.REDELIVERY_SECONDS, 2 ** min(receives, 10))
     return random.randint(max(1, longest // 2), longest)  # noqa: S311 -- spreads load, guards nothing
 
 

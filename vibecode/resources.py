@@ -18,7 +18,10 @@ VISIBILITY_TIMEOUT = 6 * FUNCTION_TIMEOUT
 
 ARCHIVE_DAYS = 14
 
-# Tries, at most two minutes apart: nobody looks after a letter but its message, and SES may be away for long.
+# Seconds until a message that failed comes back, at most: longer pauses each time, up to this.
+REDELIVERY_SECONDS = 120
+
+# Tries, at most REDELIVERY_SECONDS apart: nobody looks after a letter but its message, and SES may be away for long.
 HOURS = 120
 
 # What a customer has for their bank, in seconds: no longer than a queue can hold a message back.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from django.utils.csp import CSP
 
+from vibecode import resources
 from vibecode.environment import Environment
 from vibecode.observability import logging_config
 from vibecode.resources import ACTION_SECONDS, FUNCTION_TIMEOUT, LOCAL_ACCOUNT, Resources
@@ -39,6 +40,9 @@ SECRET_KEY = env.secret("SECRET_KEY", secrets.token_urlsafe(50), shortest=40)
 # knows and no stranger does: the first page of products waits for nobody but the database.
 CURSOR_KEY = f"cursors {env.text('SECRETS_ARN', '') or SECRET_KEY}"
 DEBUG = False
+# Which code this is: the package carries its commit; a checkout has none.
+_release = BASE_DIR / "vibecode" / "release.txt"
+RELEASE = _release.read_text().strip() if _release.exists() else "checkout"
 
 # --- what it is made of ------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -141,6 +145,10 @@ OUTBOX_KEEP_DAYS = env.integer("OUTBOX_KEEP_DAYS", 14, least=1)
 INBOX_LEASE_SECONDS = env.integer(
     "INBOX_LEASE_SECONDS", 15 if LOCAL else 150, least=1 if LOCAL else FUNCTION_TIMEOUT + 1
 )
+# How long a message that failed keeps away, at most; what waits for a message must be more patient.
+REDELIVERY_SECONDS = env.integer(
+    "REDELIVERY_SECONDS", 15 if LOCAL else resources.REDELIVERY_SECONDS, least=1, most=resources.REDELIVERY_SECONDS
+)
 
 # --- the workflow ------------------------------------------------------------------------------------------------
 # An order that has not moved for so long is looked after by the sweep.
@@ -177,8 +185,9 @@ MAILERS = {
         },
     }
 }
-# A mail whose sending was cut off is sent again when SES has not said within so long that it took it.
-MAIL_OUTCOME_SECONDS = env.integer("MAIL_OUTCOME_SECONDS", 30 if LOCAL else 300, least=1)
+# A mail whose sending was cut off is sent again when SES has not said within so long that it took it; it says so by a
+# message, which may have to come twice.
+MAIL_OUTCOME_SECONDS = env.integer("MAIL_OUTCOME_SECONDS", 40 if LOCAL else 300, least=2 * REDELIVERY_SECONDS)
 
 # --- the websocket -----------------------------------------------------------------------------------------------
 WEBSOCKET_URL = env.optional_socket("WEBSOCKET_URL")  # what customers connect to; unset: there is none

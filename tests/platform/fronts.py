@@ -5,15 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
@@ -86,48 +78,3 @@ def _copy(source: socket.socket, target: socket.socket, heard: bytearray | None)
             target.sendall(data)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
-
-
-class Authority:
-    """A certificate authority of our own, and what it has signed."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.root = self._sign(self.subject, self.key, x509.BasicConstraints(ca=True, path_length=None))
-        self.pem = self.root.public_bytes(serialization.Encoding.PEM)
-
-    def server(self, host: str) -> ssl.SSLContext:
-        """What a server of that name or number proves itself with."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        try:
-            named: x509.GeneralName = x509.IPAddress(ip_address(host))
-        except ValueError:
-            named = x509.DNSName(host)
-        signed = self._sign(subject, key, x509.SubjectAlternativeName([named]))
-        chain = self.folder / f"{self.name}-{host}.pem"
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        chain.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
-        return context
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-            .sign(self.key, hashes.SHA256())
-        )

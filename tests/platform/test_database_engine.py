@@ -24,11 +24,12 @@ from pytest_django import DjangoDbBlocker
 
 from tests.in_process import FULL
 from tests.over_http import together
-from tests.platform.fronts import Authority, Front
+from tests.platform.fronts import Front
 from tests.platform.logs import read_log
 from vibecode import aws
 from vibecode.db import credentials
 from vibecode.db.snapshots import keep_out_of_snapshots
+from vibecode.local.certificates import Authority
 from vibecode.local.postgres import Postgres
 
 type Engine = BaseDatabaseWrapper

@@ -11,6 +11,7 @@ def test_healthz_asks_the_database_nothing(client: object, stranger: Caller) -> 
     answer = stranger.client.get("/healthz")  # the database is not even allowed in this test
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert answer.headers["X-Release"] == "checkout"
 
 
 def test_readyz_asks_database_and_migrations(db: None, stranger: Caller) -> None:

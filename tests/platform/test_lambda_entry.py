@@ -17,11 +17,11 @@ from tests.platform import doors
 from tests.platform.logs import read_log
 from vibecode import aws, lambda_entry, resources
 from vibecode.errors import DatabaseAway
-from vibecode.lambda_entry import LEAST_LEFT, LONGEST_WAIT, Refused, handler
+from vibecode.lambda_entry import LEAST_LEFT, Refused, handler
 from vibecode.local.folder import REPOSITORY
 from vibecode.local.lambda_runtime import Context
 from vibecode.local.lambda_runtime import invoke as invoke_through_runtime
-from vibecode.resources import LOCAL_ACCOUNT, QUEUES, Queue, Resources, Schedule
+from vibecode.resources import LOCAL_ACCOUNT, QUEUES, REDELIVERY_SECONDS, Queue, Resources, Schedule
 
 HERE = "tests.platform.doors"
 STEP = f"{HERE}.step"
@@ -239,7 +239,8 @@ def test_a_queue_that_cannot_be_told_when_still_gets_its_failures() -> None:
     assert "messages come back only after the queue's time-out" in {line["event"] for line in lines}
 
 
-def test_the_wait_doubles_to_two_minutes_with_jitter() -> None:
+def test_the_wait_doubles_to_two_minutes_with_jitter(settings: Any) -> None:
+    settings.REDELIVERY_SECONDS = REDELIVERY_SECONDS
     waits = {receives: {lambda_entry._wait(receives) for _ in range(2000)} for receives in (1, 2, 3, 6, 400)}
 
     assert {n: (min(found), max(found)) for n, found in waits.items()} == {
@@ -346,7 +347,7 @@ def test_a_connection_is_kept_between_invocations_and_a_dead_one_is_replaced() -
 def test_a_message_comes_back_for_longer_than_any_lease_it_may_wait_for() -> None:
     def shortest(queue: Queue) -> int:
         """Seconds until it is given up, should every pause be as short as can be."""
-        pauses: list[int] = [min(LONGEST_WAIT, 2 ** min(receives, 10)) // 2 for receives in range(1, queue.tries)]
+        pauses: list[int] = [min(REDELIVERY_SECONDS, 2 ** min(receives, 10)) // 2 for receives in range(1, queue.tries)]
         return sum(pauses)
 
     assert min(map(shortest, QUEUES)) > 300  # MAIL_OUTCOME_SECONDS of a real stage, the longest of them
@@ -355,4 +356,4 @@ def test_a_message_comes_back_for_longer_than_any_lease_it_may_wait_for() -> Non
 def test_what_no_sweep_looks_after_outlives_an_outage_of_an_hour() -> None:
     for key in ("mail", "mail-outcomes", "announce"):
         (queue,) = (queue for queue in QUEUES if queue.key == key)
-        assert LONGEST_WAIT // 2 * (queue.tries - 10) > 3600
+        assert REDELIVERY_SECONDS // 2 * (queue.tries - 10) > 3600

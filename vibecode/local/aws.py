@@ -3,6 +3,7 @@
 Run by the supervisor. LAMBDA_RUNTIME_URL in its environment says where functions run; nothing is invoked while nobody
 listens there. For developers and tests: GET /_local/mail (HTML for a browser) and /_local/events?last=1000.
 `python -m vibecode.local.aws --port PORT --state FOLDER`; when the port accepts connections everything is there.
+With `--stage dev` its names are that stage's, and Zappa makes the functions: `make rehearse`.
 `environment(endpoint)` tells the application where it is; importing it costs nothing.
 """
 
@@ -55,9 +56,10 @@ def environment(endpoint: str) -> dict[str, str]:
     }
 
 
-def command(port: int, state: Path) -> list[str]:
+def command(port: int, state: Path, stage: str = "local") -> list[str]:
     """The command line that runs it."""
-    return [sys.executable, "-m", "vibecode.local.aws", "--port", str(port), "--state", str(state)]
+    module = [sys.executable, "-m", "vibecode.local.aws"]
+    return [*module, "--port", str(port), "--state", str(state), "--stage", stage]
 
 
 def lasting(application: WSGI, flushes: list[Callable[[], None]]) -> WSGI:
@@ -156,7 +158,7 @@ class Workflow:
         self._loaded.set()
 
 
-def serve(port: int, state: Path) -> None:
+def serve(port: int, state: Path, stage: str) -> None:
     """Put back what lasts, make what is missing, then listen until SIGTERM."""
     os.environ["MOTO_PORT"] = str(port)  # where moto's own services call each other
     os.environ["AWS_DEFAULT_REGION"] = REGION
@@ -172,6 +174,7 @@ def serve(port: int, state: Path) -> None:
 
     from vibecode.local.aws_memory import Memory
     from vibecode.local.bus import correct_events
+    from vibecode.local.clock import start_clock
     from vibecode.local.cognito import Cognito
     from vibecode.local.functions import Runtime
     from vibecode.local.mailbox import Mailbox, mails_page
@@ -187,7 +190,7 @@ def serve(port: int, state: Path) -> None:
             """Say nothing."""
 
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    resources = Resources(stage="local", region=REGION, account=LOCAL_ACCOUNT, endpoint=f"http://{HOST}:{port}")
+    resources = Resources(stage=stage, region=REGION, account=LOCAL_ACCOUNT, endpoint=f"http://{HOST}:{port}")
     memory = Memory(state)
     cognito, media = Cognito(memory), Media(memory)
     cognito.provision()
@@ -210,7 +213,8 @@ def serve(port: int, state: Path) -> None:
     )
     server = make_server(HOST, port, for_this_machine(application), threaded=True, request_handler=QuietHandler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # of the threading mix-in
-    feed_functions(resources, runtime)
+    for schedule in SCHEDULES:
+        start_clock(schedule, resources, runtime)
     try:
         server.serve_forever()
     finally:
@@ -219,26 +223,18 @@ def serve(port: int, state: Path) -> None:
 
 def load_workflow(resources: Resources, runtime: "Runtime") -> None:
     """Everything of Step Functions and Lambda."""
+    from moto.sqs.models import sqs_backends
+
+    from vibecode.local.deployments import correct_deployments
     from vibecode.local.functions import correct_lambda, correct_tasks
     from vibecode.local.provision import provision_workflow
+    from vibecode.local.queues import correct_mappings
 
     correct_lambda(runtime)
     correct_tasks(runtime)
+    correct_deployments(str(resources.endpoint))
+    correct_mappings(sqs_backends[LOCAL_ACCOUNT][REGION], runtime)
     provision_workflow(resources)
-
-
-def feed_functions(resources: Resources, runtime: "Runtime") -> None:
-    """Begin to call the worker function from its queues and by the clock."""
-    from moto.sqs.models import sqs_backends
-
-    from vibecode.local.clock import start_clock
-    from vibecode.local.queues import Mapping as EventSourceMapping
-
-    sqs = sqs_backends[LOCAL_ACCOUNT][REGION]
-    for queue in resources.queues.values():
-        EventSourceMapping(queue, sqs, resources.queue_name(queue.key), resources.worker_arn, runtime).start()
-    for schedule in SCHEDULES:
-        start_clock(schedule, resources, runtime)
 
 
 def main() -> None:
@@ -246,13 +242,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--stage", default="local")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     # A state that fails is what workflows are for: it stands in the execution's history.
     logging.getLogger(WORKFLOW_STATES).addFilter(lambda record: "FailureEventException" not in record.getMessage())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        serve(arguments.port, arguments.state)
+        serve(arguments.port, arguments.state, arguments.stage)
     except (OSError, sqlite3.Error) as error:
         sys.exit(f"the local AWS cannot run on port {arguments.port} with {arguments.state}: {error}")
     except KeyboardInterrupt:

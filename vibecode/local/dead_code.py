@@ -11,7 +11,7 @@ from vulture import Vulture
 
 from vibecode.local.folder import REPOSITORY
 
-PLACES = ("vibecode", "catalog", "accounts", "orders", "tests", "manage.py")
+PLACES = ("vibecode", "catalog", "accounts", "orders", "infrastructure", "benchmarks", "tests", "manage.py")
 KINDS = {"function", "method", "class", "property", "unreachable_code"}  # ruff sees unused imports
 # Frameworks find these by the name of the file or folder.
 DOORS = {"apps.py", "admin.py", "desk.py", "views.py", "serializers.py", "filters.py", "forms.py"}
@@ -20,7 +20,7 @@ HOOKS = re.compile(
     r"test_.*|pytest_.*|_empty_cache|_one_transaction|_stripe_is_set_up|_doors|_allowed|Meta|get_full_name|get_short_name|authenticate|authenticate_header"
     r"|has_permission|select_parser|select_renderer|allow_request|get_paginated_response_schema"
     r"|get_schema_operation_parameters|get_security_definition|CognitoScheme|password_change|log_request"
-    r"|do_[A-Z]+|log_message|process_request|service_actions|to_python"
+    r"|do_[A-Z]+|handle_[a-z_]+|log_message|process_request|service_actions|to_python"
 )
 
 

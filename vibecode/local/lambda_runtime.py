@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 from vibecode.local.ports import HOST
 from vibecode.resources import FUNCTION_TIMEOUT, QUEUES, ROUTES, STEPS
@@ -77,6 +78,10 @@ class Server(HTTPServer):
         """In a sandbox: an idle one, or a new one while there are fewer than allowed."""
         self._sandboxes.submit(self._process, request, client_address)
 
+    def answer(self, function: str, body: bytes) -> Answer:
+        """Run one event."""
+        return invoke(self.handler, function, body)
+
     def _process(self, request: Any, client_address: Any) -> None:
         try:
             self.finish_request(request, client_address)
@@ -106,7 +111,7 @@ class Request(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         function = self.path.removeprefix(FUNCTIONS).removesuffix(INVOCATIONS)
-        answer, headers = invoke(self.server.handler, function, body)
+        answer, headers = self.server.answer(unquote(function), body)
         self._answer(200, answer, headers)
 
     def log_message(self, *_: object) -> None:

@@ -34,13 +34,17 @@ FORGETFUL = (
 
 
 class Postgres:
-    """One server over one folder, which holds `data/`, the role's password and, for library use, a log."""
+    """One server over one folder, which holds `data/`, the role's password and, for library use, a log.
 
-    def __init__(self, folder: Path, *, durable: bool = True, connections: int = 200) -> None:
+    Of a new database the role is the ``master`` where that is asked for: it may make others, who may sign in too.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True, connections: int = 200, master: bool = False) -> None:
         self.folder = folder.absolute()
         self.data = self.folder / "data"
         self.durable = durable
         self.connections = connections
+        self.master = master
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: Guard | None = None
 
@@ -159,8 +163,9 @@ class Postgres:
         password = secrets.token_hex(6)
         self._run([binary("initdb"), "-D", str(new), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"])
         # only the role with a password gets in, and nobody as the superuser
-        (new / "pg_hba.conf").write_text(f"host all {NAME} {HOST}/32 scram-sha-256\n")
-        roles = f"CREATE ROLE {NAME} LOGIN CREATEDB PASSWORD '{password}';\nCREATE DATABASE {NAME} OWNER {NAME};\n"
+        (new / "pg_hba.conf").write_text(f"host all {'all' if self.master else NAME} {HOST}/32 scram-sha-256\n")
+        rights = "SUPERUSER" if self.master else "CREATEDB"
+        roles = f"CREATE ROLE {NAME} LOGIN {rights} PASSWORD '{password}';\nCREATE DATABASE {NAME} OWNER {NAME};\n"
         alone = [binary("postgres"), "--single", "-c", "exit_on_error=true", "-D", str(new), "postgres"]
         self._run(alone, typed=roles)
         write_atomically(self.folder / "password", password + "\n")

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from email.utils import parseaddr
 from typing import Any
 
@@ -42,13 +43,23 @@ def provision(resources: Resources, *, mail_from: str) -> None:
 
 
 def provision_workflow(resources: Resources) -> None:
-    """What loads slowly: the worker function with its event source mappings, and the state machine."""
-    from moto.awslambda.models import lambda_backends
+    """What loads slowly: the state machine, and on the laptop the worker function, which Zappa makes elsewhere."""
     from moto.iam.models import iam_backends
     from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
     iam = iam_backends[ACCOUNT]["aws"]
-    role = iam.create_role(f"{resources.prefix}-local", "{}", "/", None, "", [], "3600").arn
+    role = iam.create_role(f"{resources.prefix}-workflow", "{}", "/", None, "", [], "3600").arn
+    definition = WORKFLOW.read_text().replace("${WorkerArn}", resources.worker_arn)
+    workflows = stepfunctions_parser_backends[ACCOUNT][REGION]
+    workflows.create_state_machine(resources.state_machine, definition, role, sm_type="STANDARD")
+    if resources.stage == "local":
+        _make_worker(resources, role)
+
+
+def _make_worker(resources: Resources, role: str) -> None:
+    """The worker function with its event source mappings."""
+    from moto.awslambda.models import lambda_backends
+
     functions = lambda_backends[ACCOUNT][REGION]
     functions.create_function(
         {
@@ -60,20 +71,20 @@ def provision_workflow(resources: Resources) -> None:
             "Code": {"ZipFile": _empty_zip()},  # what runs is the Lambda runtime's checkout
         }
     )
+    for mapping in mappings(resources):
+        functions.create_event_source_mapping(dict(mapping))
+
+
+def mappings(resources: Resources) -> Iterator[dict[str, Any]]:
+    """What feeds the worker from each queue, as Lambda's CreateEventSourceMapping takes it."""
     for queue in resources.queues.values():
-        functions.create_event_source_mapping(
-            {
-                "FunctionName": resources.worker,
-                "EventSourceArn": resources.queue_arn(queue.key),
-                "BatchSize": queue.batch_size,
-                "FunctionResponseTypes": ["ReportBatchItemFailures"],
-                "ScalingConfig": {"MaximumConcurrency": queue.most_at_once},
-            }
-        )
-    if WORKFLOW.exists():
-        definition = WORKFLOW.read_text().replace("${WorkerArn}", resources.worker_arn)
-        workflows = stepfunctions_parser_backends[ACCOUNT][REGION]
-        workflows.create_state_machine(resources.state_machine, definition, role, sm_type="STANDARD")
+        yield {
+            "FunctionName": resources.worker,
+            "EventSourceArn": resources.queue_arn(queue.key),
+            "BatchSize": queue.batch_size,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "ScalingConfig": {"MaximumConcurrency": queue.most_at_once},
+        }
 
 
 def _make_queue(queue: Queue, resources: Resources) -> None:

@@ -19,8 +19,9 @@ from moto.sqs.models import Queue as MotoQueue
 
 from vibecode.local.functions import Runtime, RuntimeLost
 from vibecode.local.mend import mend
-from vibecode.resources import Queue
 
+MOST_AT_ONCE = 1000  # invocations of one mapping that names no limit, as on AWS
+LOOK_UP = 10  # seconds between two looks whether a mapping is still there
 LOOK_AGAIN = 0.2  # seconds between two looks for a runtime that is not there
 AFTER_LOSS = 1  # seconds until a batch of a lost invocation is given out again; AWS waits for the visibility time-out,
 # but there a function is not gone for good, and here it is started again at once
@@ -136,42 +137,77 @@ def _take(queue: Any, count: int, visibility_timeout: int) -> list[Message]:
 
 
 # --- what feeds a function -------------------------------------------------------------------------------------------
-class Mapping:
-    """An event source mapping: gives a queue's messages to the function in batches, as Lambda's pollers do.
+def correct_mappings(backend: SQSBackend, runtime: Runtime) -> None:
+    """Let each event source mapping of a queue that Lambda is told to make poll it, until it is told to delete it."""
+    from moto.awslambda.models import LambdaBackend
+
+    make, delete = LambdaBackend.create_event_source_mapping, LambdaBackend.delete_event_source_mapping
+    pollers: dict[str, Poller] = {}
+
+    def create(functions: LambdaBackend, spec: dict[str, Any]) -> Any:
+        made = make(functions, spec)
+        most = spec.get("ScalingConfig", {}).get("MaximumConcurrency", MOST_AT_ONCE)
+        queue = backend.get_queue(made.event_source_arn.rpartition(":")[2])
+        pollers[made.uuid] = Poller(queue, backend, made.function_arn, made.batch_size, most, runtime)
+        pollers[made.uuid].start()
+        return made
+
+    def forget(functions: LambdaBackend, uuid: str) -> Any:
+        if poller := pollers.pop(uuid, None):
+            poller.stop()
+        return delete(functions, uuid)
+
+    mend(LambdaBackend, "create_event_source_mapping", create)
+    mend(LambdaBackend, "delete_event_source_mapping", forget)
+
+
+class Poller:
+    """What an event source mapping does: gives a queue's messages to the function in batches.
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
     While the runtime accepts no connections nothing is received: a receive counts towards the dead-letter queue.
     """
 
-    def __init__(self, queue: Queue, backend: SQSBackend, queue_name: str, function: str, runtime: Runtime) -> None:
+    def __init__(
+        self, queue: Any, backend: SQSBackend, function: str, batch_size: int, most_at_once: int, runtime: Runtime
+    ) -> None:
         self._backend = backend
-        self._queue: Any = backend.get_queue(queue_name)
+        self._queue = queue
         self._function = function
         self._runtime = runtime
-        self._batch_size = queue.batch_size
-        self._free = threading.Semaphore(queue.most_at_once)
-        self._pool = ThreadPoolExecutor(queue.most_at_once, queue_name)
+        self._batch_size = batch_size
+        self._free = threading.Semaphore(most_at_once)
+        self._pool = ThreadPoolExecutor(most_at_once, queue.name)
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Begin, in threads of its own."""
         threading.Thread(target=self._run, name=self._queue.name, daemon=True).start()
 
+    def stop(self) -> None:
+        """Receive no more."""
+        self._stopped.set()
+
     def _run(self) -> None:
-        while True:
+        while not self._stopped.is_set():
             self._free.acquire()
             self._pool.submit(self._work, self._next_batch())
 
     def _next_batch(self) -> list[Message]:
-        while True:
-            if not wait_for_message(self._queue, 60):
+        batch: list[Message] = []
+        while not batch and not self._stopped.is_set():
+            if not wait_for_message(self._queue, LOOK_UP) or self._stopped.is_set():
                 continue
-            if not self._runtime.listens():
+            if self._runtime.listens():
+                batch = _take(self._queue, self._batch_size, self._queue.visibility_timeout)
+            else:
                 time.sleep(LOOK_AGAIN)
-            elif batch := _take(self._queue, self._batch_size, self._queue.visibility_timeout):
-                return batch
+        return batch
 
     def _work(self, batch: Sequence[Message]) -> None:
         try:
+            if not batch:
+                return
             event = {"Records": [self._record(message) for message in batch]}
             outcome = self._runtime.invoke(self._function, event)
             if outcome.failed:

@@ -125,6 +125,7 @@ class Pool:
     log: Path
     most: int = 4
     started: int = 0
+    _retired: bool = False
     _idle: "queue.LifoQueue[Sandbox]" = field(default_factory=queue.LifoQueue)
     _all: list[Sandbox] = field(default_factory=list)
     _turn: threading.Lock = field(default_factory=threading.Lock)
@@ -139,6 +140,8 @@ class Pool:
             self._drop(sandbox)
             raise
         self._idle.put(sandbox)
+        if self._retired:
+            self._end_idle()
         return answer
 
     def _take(self) -> Sandbox:
@@ -157,6 +160,16 @@ class Pool:
         sandbox.end()
         with self._turn:
             self._all.remove(sandbox)
+
+    def retire(self) -> None:
+        """End each as soon as it is free: another version takes what comes from now on."""
+        self._retired = True
+        self._end_idle()
+
+    def _end_idle(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._drop(self._idle.get_nowait())
 
     def close(self) -> None:
         """End all of them."""

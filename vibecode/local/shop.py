@@ -89,13 +89,13 @@ def postgres_command(folder: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "vibecode.local.postgres", "--data", str(folder), "--port", str(port)]
 
 
-def local_aws(folder: Path) -> Process:
+def local_aws(folder: Path, stage: str = "local") -> Process:
     """The local AWS on moto. Its queues and executions are in memory: what they held is looked for when it is back."""
     recover = [*DJANGO, "recover", SETTINGS]
     return Process(
         name="aws",
         doing="Starting the local AWS",
-        command=lambda port: aws.command(port, folder),
+        command=lambda port: aws.command(port, folder, stage),
         is_ready=lambda _, port: ports.answers(port, aws.JWKS_PATH),
         gives=lambda port: aws.environment(f"http://{ports.HOST}:{port}"),
         on_return=Task("recover", "Looking for facts and orders that were on their way", recover),

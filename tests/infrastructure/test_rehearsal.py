@@ -1,0 +1,55 @@
+"""`make rehearse` from beginning to end: every step passes, and nothing is left of it, even when it is interrupted."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.in_process import FULL
+from tests.whole_shop import until
+from vibecode.local.folder import REPOSITORY
+from vibecode.local.shop import CARRIED
+
+COMMAND = [sys.executable, "-m", "infrastructure.rehearsal", *([] if FULL else ["--small"])]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """That of a terminal in which nobody has set anything of the shop's, with a folder for what is temporary."""
+    kept = {name: value for name, value in os.environ.items() if name not in CARRIED and not name.startswith("PYTEST_")}
+    return kept | {"TMPDIR": str(tmp_path), "COLUMNS": "160"}
+
+
+def left_of(folder: Path) -> list[str]:
+    """The processes that have something to do with a folder."""
+    listed = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line]
+
+
+def test_the_deployment_is_rehearsed_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(COMMAND, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    print(done.stdout[done.stdout.index("The rehearsal") :])
+    steps = re.findall(r"^│ (\S.*?)\s*│\s+[\d.]+ │ ok", done.stdout, re.MULTILINE)
+    assert len(steps) == (23 if FULL else 20)
+    assert "FAILED" not in done.stdout
+    assert left_of(tmp_path) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_rehearsal_that_is_interrupted_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    log = tmp_path.with_suffix(".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(COMMAND, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        until(lambda: "the infrastructure hands over" in log.read_text(), 60, "the engines run")
+        assert left_of(tmp_path)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+
+    until(lambda: not left_of(tmp_path), 30, "its processes end")
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,76 @@
+"""What Zappa meets when it deploys, updates and takes back, where moto does otherwise than AWS.
+
+Used by aws.py. Zappa itself stays as it is.
+"""
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from vibecode.local.mend import mend
+from vibecode.local.names import REGION
+from vibecode.resources import LOCAL_ACCOUNT
+
+CODE_BUCKET = f"awslambda-{REGION}-tasks"  # as AWS calls it
+
+
+def correct_deployments(endpoint: str) -> None:
+    """Keep the code of each version, take partial ARNs for names, know that no function has an address of its own.
+
+    And read a binary media type that stands in the path of a patch; delete an API with its stack.
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
+    https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctionUrlConfigs.html
+    https://docs.aws.amazon.com/apigateway/latest/api/patch-operations.html
+    """
+    from moto.apigateway.models import RestAPI, apigateway_backends
+    from moto.awslambda import urls
+    from moto.awslambda.models import LambdaFunction, LambdaStorage
+    from moto.awslambda.responses import LambdaResponse
+    from moto.s3.models import s3_backends
+
+    s3 = s3_backends[LOCAL_ACCOUNT]["aws"]
+    s3.create_bucket(CODE_BUCKET, REGION)
+    signer = boto3.client(
+        "s3",
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 -- moto takes every key
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    get_code, find = LambdaFunction.get_code, LambdaStorage.get_function_by_name_with_qualifier
+
+    def with_location(function: Any) -> dict[str, Any]:
+        described: dict[str, Any] = get_code(function)
+        if function.code_bytes:
+            key = function.code_digest.rpartition(":")[2]
+            s3.put_object(CODE_BUCKET, key, function.code_bytes)
+            where = {"Bucket": CODE_BUCKET, "Key": key}
+            described["Code"]["Location"] = signer.generate_presigned_url("get_object", Params=where, ExpiresIn=600)
+        return described
+
+    def by_name(storage: Any, name: str, qualifier: str | None = None) -> Any:
+        return find(storage, name.removeprefix("function:"), qualifier)
+
+    def list_function_url_configs(_: LambdaResponse) -> str:
+        return '{"FunctionUrlConfigs": []}'
+
+    patch = RestAPI.apply_patch_operations
+
+    def with_values(api: Any, operations: list[dict[str, Any]]) -> None:
+        for operation in operations:
+            if media_type := operation["path"].partition("/binaryMediaTypes/")[2]:
+                operation.setdefault("value", media_type.replace("~1", "/").replace("~0", "~"))
+        patch(api, operations)
+
+    def delete_api(api: Any, account: str, region: str) -> None:
+        apigateway_backends[account][region].delete_rest_api(api.id)
+
+    mend(RestAPI, "apply_patch_operations", with_values)
+    mend(RestAPI, "delete", delete_api)
+    mend(LambdaFunction, "get_code", with_location)
+    mend(LambdaStorage, "get_function_by_name_with_qualifier", by_name)
+    mend(LambdaResponse, "list_function_url_configs", list_function_url_configs)
+    path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
+    urls.url_paths[path] = LambdaResponse.dispatch
