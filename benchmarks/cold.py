@@ -23,12 +23,14 @@ from rich.progress import track
 from rich.table import Table
 
 from infrastructure import package
-from vibecode.local.sandboxes import RUNTIME, Function, Sandbox, install_runtime
+from vibecode.local.rest_gateway import Api, proxy_event
+from vibecode.local.sandboxes import HOST, RUNTIME, Function, Sandbox, environment_here, install_runtime, interpret
 from vibecode.local.scratch import scratch_cloud
+from vibecode.local.web_server import Asked
 
 ROUNDS = 7
 WARM = 10  # requests after the first one
-HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"
+GATEWAY = Api("a1b2c3", "dev", "eu-north-1", "123456789012", "vibecode-dev", is_binary=True)
 
 RAW = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'ok'}\n"
 BARE_SETTINGS = """
@@ -85,7 +87,7 @@ def main() -> None:
         folder = Path(parent)
         task = _unpack(folder, console)
         bare = _bare(folder, task)
-        environment = _environment()
+        environment = environment_here(LOG_LEVEL="ERROR")
         on_bare = environment | {
             "PYTHONPATH": os.pathsep.join(map(str, (bare, task, RUNTIME))),
             "DJANGO_SETTINGS_MODULE": "bare_settings",
@@ -139,28 +141,6 @@ def _bare(folder: Path, task: Path) -> Path:
     return bare
 
 
-def _environment() -> dict[str, str]:
-    from django.conf import settings
-
-    return {
-        "STAGE": "dev",
-        "PUBLIC_URL": f"https://{HOST}/dev",
-        "AWS_REGION": settings.AWS_REGION,
-        "AWS_ENDPOINT_URL": str(settings.AWS_ENDPOINT_URL),
-        "AWS_ACCOUNT_ID": settings.AWS_ACCOUNT_ID,
-        "SECRET_KEY": uuid.uuid4().hex * 2,
-        "DATABASE_URL": os.environ["DATABASE_URL"],
-        "COGNITO_USER_POOL_ID": settings.COGNITO_USER_POOL_ID,
-        "COGNITO_CLIENT_ID": settings.COGNITO_CLIENT_ID,
-        "COGNITO_ISSUER": settings.COGNITO_ISSUER,
-        "COGNITO_JWKS_URL": settings.COGNITO_JWKS_URL,
-        "MEDIA_BUCKET": settings.MEDIA_BUCKET,
-        "MAIL_FROM": "Shop <orders@shop.example>",
-        "PAYMENT_PROVIDER": "demo",
-        "LOG_LEVEL": "ERROR",
-    }
-
-
 def _orders() -> Callable[[], Event]:
     from tests.in_process import make_product, sign_in
 
@@ -172,15 +152,10 @@ def _orders() -> Callable[[], Event]:
     )
 
 
-def _request(method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> Event:
-    sent = {"Host": HOST, "X-Forwarded-Proto": "https", "Content-Type": "application/json", **(headers or {})}
-    return {
-        "resource": "/{proxy+}", "path": path, "httpMethod": method, "headers": sent,
-        "multiValueHeaders": {name: [value] for name, value in sent.items()}, "queryStringParameters": None,
-        "multiValueQueryStringParameters": None, "pathParameters": None, "stageVariables": None,
-        "requestContext": {"stage": "dev", "identity": {"sourceIp": "203.0.113.7"}}, "body": body,
-        "isBase64Encoded": False,
-    }  # fmt: skip
+def _request(method: str, path: str, body: str = "", headers: dict[str, str] | None = None) -> Event:
+    sent = {"Host": HOST, "Content-Type": "application/json", **(headers or {})}
+    asked = Asked(method, "", list(sent.items()), body.encode(), "203.0.113.7")
+    return proxy_event(GATEWAY, asked, path, "")
 
 
 def _seconds(sandbox: Sandbox, event: Event, status: int) -> float:
@@ -212,20 +187,8 @@ def _table(first: dict[str, list[float]], warm: dict[str, list[float]]) -> Table
 
 def _imports(task: Path, environment: dict[str, str], event: Event) -> Table:
     """The dearest imports on the way of GET /products: by package, with its dearest module."""
-    done = subprocess.run(  # noqa: S603 -- our own command
-        [getattr(sys, "_base_executable", sys.executable), "-S", "-P", "-X", "importtime", "-c", IMPORTS],
-        env={
-            **{name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ},
-            **environment,
-            "AWS_LAMBDA_FUNCTION_NAME": "vibecode-dev",
-            "PYTHONPATH": os.pathsep.join((str(task), str(RUNTIME))),
-        },
-        cwd=task,
-        input=json.dumps(event),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = interpret(IMPORTS, task=task, environment=environment, event=event, options=("-X", "importtime"))
+    done.check_returncode()
     parts: dict[str, list[tuple[float, str]]] = {}
     for own, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
         parts.setdefault(module.partition(".")[0], []).append((int(own) / 1000, module))

@@ -197,6 +197,8 @@ def _unstick(order: Order) -> str:
         if charge.state != payment.state:  # the provider's news of it was lost
             record_charge(order=order, charge=charge)
             return _wake(order)
+    elif payment is not None and payment.task_token:
+        return _wake(order)  # whoever wrote down what the customer answered died before the execution was told
     return continue_order(order=order)
 
 

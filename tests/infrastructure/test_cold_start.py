@@ -1,9 +1,7 @@
 """What a new sandbox does before the first byte of GET /products: what it imports, whom it calls, what it makes."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import pytest
 
 from tests.in_process import make_product
 from tests.infrastructure.test_sandbox import environment, request  # noqa: F401 -- a fixture
-from vibecode.local.sandboxes import RUNTIME
+from vibecode.local.sandboxes import interpret
 
 ALLOWED = Path(__file__).with_name("products_imports.txt")
 OURS = ("vibecode", "orders", "catalog", "accounts")
@@ -56,20 +54,7 @@ def first_request(task: Path, environment: dict[str, str], aws_events: dict[str,
     event = request(aws_events["apigateway aws-proxy"], "GET", "/api/v1/products") | {
         "multiValueQueryStringParameters": {"pageSize": ["2"]},
     }  # there is a next page
-    done = subprocess.run(
-        [getattr(sys, "_base_executable", sys.executable), "-S", "-P", "-c", PROBE],
-        env={
-            **{name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH") if name in os.environ},
-            "AWS_LAMBDA_FUNCTION_NAME": "vibecode-dev",
-            "PYTHONPATH": os.pathsep.join((str(task), str(RUNTIME))),
-            **environment,
-        },
-        cwd=task,
-        input=json.dumps(event),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = interpret(PROBE, task=task, environment=environment, event=event)
     assert done.returncode == 0, done.stderr[:6000]
     told: dict[str, Any] = json.loads(done.stdout.rpartition("PROBE")[2])
     assert told["status"] == 200, done.stdout.rpartition("PROBE")[0]

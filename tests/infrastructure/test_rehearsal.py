@@ -39,7 +39,7 @@ def test_the_deployment_is_rehearsed_and_leaves_nothing(environment: dict[str, s
     assert len(steps) == (23 if FULL else 20)
     assert "FAILED" not in done.stdout
     assert left_of(tmp_path) == []
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rehearsal_that_is_interrupted_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
@@ -52,4 +52,4 @@ def test_a_rehearsal_that_is_interrupted_leaves_nothing(environment: dict[str, s
         assert process.wait(60) != 0
 
     until(lambda: not left_of(tmp_path), 30, "its processes end")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -200,12 +200,13 @@ def test_one_who_breaks_off_holds_nobody_up(
     ask: Callable[..., httpx.Response], gateway: RestGateway, authority: Authority
 ) -> None:
     with contextlib.ExitStack() as stack:
-        plain = stack.enter_context(socket.create_connection(gateway.server_address[:2]))
+        where = ("127.0.0.1", gateway.server_address[1])
+        plain = stack.enter_context(socket.create_connection(where))
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")  # no TLS
-        silent = stack.enter_context(socket.create_connection(gateway.server_address[:2]))
+        silent = stack.enter_context(socket.create_connection(where))
         stack.enter_context(authority.trust().wrap_socket(silent, server_hostname="127.0.0.1"))
+        stranger = stack.enter_context(socket.create_connection(where))
         with pytest.raises(ssl.SSLError):
-            stranger = stack.enter_context(socket.create_connection(gateway.server_address[:2]))
             ssl.create_default_context().wrap_socket(stranger, server_hostname="127.0.0.1")
 
         assert ask("GET", "/dev/x").text == "ok"

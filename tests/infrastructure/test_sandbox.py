@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings as django_settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from catalog.models import Product
 from orders.models import Order
@@ -20,10 +20,7 @@ from tests.in_process import make_product, shelf, sign_in
 from vibecode import aws, operations
 from vibecode.lambda_entry import handler
 from vibecode.local.lambda_runtime import Context
-from vibecode.local.sandboxes import Function, Pool, SandboxDied, pool
-
-HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"
-PUBLIC = f"https://{HOST}/dev"
+from vibecode.local.sandboxes import HOST, Function, Pool, SandboxDied, environment_here, pool
 
 type Ask = Callable[..., dict[str, Any]]
 
@@ -34,23 +31,9 @@ def environment(transactional_db: None) -> Iterator[dict[str, str]]:
     secrets = json.dumps({"SECRET_KEY": uuid.uuid4().hex * 2})
     manager = aws.client("secretsmanager")
     arn = manager.create_secret(Name=f"vibecode-test/{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
-    database = connection.settings_dict
-    yield {
-        "STAGE": "dev",
-        "PUBLIC_URL": PUBLIC,
-        "AWS_REGION": django_settings.AWS_REGION,
-        "AWS_ENDPOINT_URL": str(django_settings.AWS_ENDPOINT_URL),
-        "AWS_ACCOUNT_ID": django_settings.AWS_ACCOUNT_ID,
-        "SECRETS_ARN": arn,
-        "DATABASE_URL": "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database),
-        "COGNITO_USER_POOL_ID": django_settings.COGNITO_USER_POOL_ID,
-        "COGNITO_CLIENT_ID": django_settings.COGNITO_CLIENT_ID,
-        "COGNITO_ISSUER": django_settings.COGNITO_ISSUER,
-        "COGNITO_JWKS_URL": django_settings.COGNITO_JWKS_URL,
-        "MEDIA_BUCKET": django_settings.MEDIA_BUCKET,
-        "MAIL_FROM": "Shop <orders@shop.example>",
-        "PAYMENT_PROVIDER": "demo",
-    }
+    told = environment_here(SECRETS_ARN=arn)
+    del told["SECRET_KEY"]  # it is read where SECRETS_ARN says
+    yield told
     manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
 
@@ -113,6 +96,21 @@ def test_the_shop_answers_from_its_zip(task: Path, environment: dict[str, str], 
     assert sent_away["headers"]["Location"] == "/dev/admin/login/?next=/dev/admin/"
     assert "Secure" in login["headers"]["Set-Cookie"]
     assert "6.6.6.6" not in re.sub(r"zappa.wsgi.*|.*zappa.wsgi", "", (tmp_path / "log").read_text())
+
+
+def test_behind_the_public_origin_no_address_has_the_stage_in_it(
+    task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask
+) -> None:
+    with serve(task, environment | {"PUBLIC_URL": "https://shop.example"}, tmp_path / "log") as function:
+        sent_away = ask(function, "GET", "/admin/")
+        login = ask(function, "GET", "/admin/login/")
+        elsewhere = ask(function, "GET", "/dev/admin/login/")
+        product = ask(function, "GET", "/api/v1/products/T%C3%84")
+
+    assert sent_away["headers"]["Location"] == "/admin/login/?next=/admin/"
+    assert "/dev/" not in login["body"]
+    assert elsewhere["statusCode"] == 404, "the stage is the origin's path, no part of the shop's"
+    assert json.loads(product["body"])["instance"] == "/api/v1/products/TÄ"
 
 
 @pytest.mark.parametrize(

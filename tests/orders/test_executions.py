@@ -218,6 +218,27 @@ def test_the_sweep_finds_an_answer_of_the_customer_whose_news_was_lost(
     assert executions() == [asked.number]
 
 
+def test_the_sweep_wakes_an_execution_that_was_not_told_because_somebody_died_after_writing_the_answer_down(
+    asked: Order, books: Books, machine: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ORDER_STUCK_SECONDS = 0
+    services.await_customer(order=asked, token=begin_waiting(asked, machine))
+    confirm(asked, books)
+    with monkeypatch.context() as patch:
+        patch.setattr("orders.services.running.answer_task", die)
+        assert services.sweep_orders() == {"left for the next sweep": 1}
+    assert Payment.objects.get(order=asked).state == PaymentState.CAPTURED
+
+    assert services.sweep_orders() == {"woken": 1}
+
+    wait_for(asked.number, "SUCCEEDED")
+
+
+def die(**_: object) -> bool:
+    """The process ends here."""
+    raise ConnectionError
+
+
 @pytest.fixture
 def in_vain(placed: Placed, machine: Machine, settings: Settings) -> Order:
     """A paid order whose last execution has ended without it."""

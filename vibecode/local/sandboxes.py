@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import queue
+import secrets
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ from vibecode.local.output import why
 
 RUNTIME = REPOSITORY / ".lambda"  # requirements/lambda.txt: what AWS's managed runtime has
 INVOKE = "/2015-03-31/functions/function/invocations"
+HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"  # where nobody is: of functions that stand alone
 KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", "LANG")  # of our environment, so that the interpreter starts
 
 
@@ -49,6 +51,34 @@ class Function:
     memory: int  # MB
     environment: Mapping[str, str]
     version: str = "$LATEST"
+
+
+def environment_here(**more: str) -> dict[str, str]:
+    """What a function of the stage dev is told, with the engines that Django's settings name in this process.
+
+    A secret key is told too, unless ``more`` says otherwise.
+    """
+    from django.conf import settings  # only where Django is set up already
+    from django.db import connection
+
+    database = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    told = {
+        "STAGE": "dev",
+        "PUBLIC_URL": f"https://{HOST}/dev",
+        "AWS_REGION": settings.AWS_REGION,
+        "AWS_ENDPOINT_URL": str(settings.AWS_ENDPOINT_URL),
+        "AWS_ACCOUNT_ID": settings.AWS_ACCOUNT_ID,
+        "SECRET_KEY": secrets.token_urlsafe(50),
+        "DATABASE_URL": database,
+        "COGNITO_USER_POOL_ID": settings.COGNITO_USER_POOL_ID,
+        "COGNITO_CLIENT_ID": settings.COGNITO_CLIENT_ID,
+        "COGNITO_ISSUER": settings.COGNITO_ISSUER,
+        "COGNITO_JWKS_URL": settings.COGNITO_JWKS_URL,
+        "MEDIA_BUCKET": settings.MEDIA_BUCKET,
+        "MAIL_FROM": "Shop <orders@shop.example>",
+        "PAYMENT_PROVIDER": "demo",
+    }
+    return told | more
 
 
 class Sandbox:
@@ -187,6 +217,26 @@ def pool(function: Function, log: Path, *, most: int = 4) -> Iterator[Pool]:
         yield made
     finally:
         made.close()
+
+
+def interpret(
+    code: str, *, task: Path, environment: Mapping[str, str], event: Any = None, options: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script as a sandbox would: a fresh interpreter with Lambda's path, the event on its standard input."""
+    return subprocess.run(  # noqa: S603 -- our own scripts
+        [getattr(sys, "_base_executable", sys.executable), "-S", "-P", *options, "-c", code],
+        env={
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
+            "AWS_LAMBDA_FUNCTION_NAME": "vibecode-dev",
+            "PYTHONPATH": os.pathsep.join((str(task), str(RUNTIME))),
+            **environment,
+        },
+        cwd=task,
+        input=json.dumps(event),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def install_runtime() -> None:
