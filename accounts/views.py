@@ -2,7 +2,6 @@
 
 from django.conf import settings
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +13,7 @@ from accounts.models import Address, AddressQuerySet
 from accounts.serializers import AddressIn, AddressOut, MeIn, MeOut, WebsocketTicketOut
 from accounts.services import add_address, change_address, forget_address, rename_user
 from vibecode.api import bearer, for_schema, parse
+from vibecode.describing import described
 from vibecode.idempotency import idempotent
 from vibecode.pagination import Keyset
 from vibecode.websockets import TICKET_SECONDS, issue_ticket
@@ -22,12 +22,12 @@ from vibecode.websockets import TICKET_SECONDS, issue_ticket
 class MeView(APIView):
     """The signed-in person."""
 
-    @extend_schema(responses=MeOut)
+    @described(responses=MeOut)
     def get(self, request: Request) -> Response:
         """Who I am here."""
         return self._answer(request)
 
-    @extend_schema(request=MeIn, responses=MeOut)
+    @described(request=MeIn, responses=MeOut)
     def patch(self, request: Request) -> Response:
         """Change what the shop calls me."""
         values = parse(MeIn, request, partial=True)
@@ -66,7 +66,7 @@ class AddressViewSet(GenericViewSet[Address]):
         """One of them."""
         return Response(AddressOut(self.get_object()).data)
 
-    @extend_schema(request=AddressIn, responses={201: AddressOut})
+    @described(request=AddressIn, responses={201: AddressOut})
     @idempotent
     def create(self, request: Request) -> Response:
         """Keep one more."""
@@ -74,13 +74,13 @@ class AddressViewSet(GenericViewSet[Address]):
         location = f"{settings.PUBLIC_URL}{request.path_info}/{address.pk}"
         return Response(AddressOut(address).data, status=201, headers={"Location": location})
 
-    @extend_schema(request=AddressIn, responses=AddressOut)
+    @described(request=AddressIn, responses=AddressOut)
     def partial_update(self, request: Request, pk: int) -> Response:  # noqa: ARG002 -- the framework's signature
         """Change fields of one."""
         address = change_address(address=self.get_object(), values=parse(AddressIn, request, partial=True))
         return Response(AddressOut(address).data)
 
-    @extend_schema(responses={204: None})
+    @described(responses={204: None})
     def destroy(self, request: Request, pk: int) -> Response:  # noqa: ARG002 -- the framework's signature
         """Forget one; orders keep their copy."""
         forget_address(address=self.get_object())
@@ -91,7 +91,7 @@ class WebsocketTicketView(APIView):
     """Admission to the websocket."""
 
     # Not @idempotent: it would call DynamoDB inside a transaction, and keep in the clear what works only once.
-    @extend_schema(request=None, responses={201: WebsocketTicketOut})
+    @described(request=None, responses={201: WebsocketTicketOut})
     def post(self, request: Request) -> Response:
         """A ticket for one connection to `websocketUrl?token=<ticket>`.
 

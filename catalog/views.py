@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,6 +34,7 @@ from vibecode.api import (
     is_staff,
     parse,
 )
+from vibecode.describing import described
 from vibecode.errors import Fault, Malformed
 from vibecode.idempotency import idempotent
 from vibecode.pagination import Keyset
@@ -93,7 +93,7 @@ class ProductViewSet(GenericViewSet[Product]):
         """One product."""
         return _answer(request, self.get_object())
 
-    @extend_schema(request=ProductIn, responses={201: ProductOut})
+    @described(request=ProductIn, responses={201: ProductOut})
     @idempotent
     def create(self, request: Request) -> Response:
         """Put a product on the list."""
@@ -102,20 +102,20 @@ class ProductViewSet(GenericViewSet[Product]):
         location = f"{settings.PUBLIC_URL}{product.get_absolute_url()}"
         return Response(ProductOut(product).data, status=201, headers={"Location": location, "ETag": _tag(product)})
 
-    @extend_schema(request=ProductPatch, responses=ProductOut)
+    @described(request=ProductPatch, responses=ProductOut)
     def partial_update(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Change fields of a product; with If-Match only if nobody else has since you read it."""
         values = parse(ProductPatch, request, partial=True)
         changed = change_product(product=self.get_object(), values=values, expected_version=expected_version(request))
         return Response(ProductOut(changed).data, headers={"ETag": _tag(changed)})
 
-    @extend_schema(responses={204: None})
+    @described(responses={204: None})
     def destroy(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Archive a product; orders keep its name and price."""
         archive_product(product=self.get_object())
         return Response(status=204)
 
-    @extend_schema(request=StockIn, responses=StockOut)
+    @described(request=StockIn, responses=StockOut)
     @idempotent(required=True)
     def stock(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Add units to what is on hand, or take some away: one movement in the ledger."""
@@ -135,7 +135,7 @@ class CategoryTreeView(APIView):
 
     permission_classes = (AllowAny,)
 
-    @extend_schema(responses=CategoryTreeOut)
+    @described(responses=CategoryTreeOut)
     def get(self, request: Request) -> Response:
         """The whole tree."""
         rows = list(Category.objects.values("id", "parent_id", "slug", "name").order_by("position", "name", "id"))

@@ -6,8 +6,6 @@ from django.conf import settings
 from django.db import models
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,6 +30,7 @@ from orders.serializers import (
 )
 from orders.services import cancel_order, payment_news, place_order, request_refund
 from vibecode.api import IsStaff, for_schema, is_staff, parse
+from vibecode.describing import described
 from vibecode.errors import Denied
 from vibecode.idempotency import idempotent
 from vibecode.observability import note
@@ -70,7 +69,7 @@ class OrderViewSet(GenericViewSet[Order]):
         note(order=self.kwargs["number"])
         return get_object_or_404(self.get_queryset(), number=self.kwargs["number"])
 
-    @extend_schema(request=OrderIn, responses={201: PlacedOrderOut})
+    @described(request=OrderIn, responses={201: PlacedOrderOut})
     @idempotent
     def create(self, request: Request) -> Response:
         """Place an order: exactly once for each Idempotency-Key."""
@@ -93,12 +92,12 @@ class OrderViewSet(GenericViewSet[Order]):
         order = self.get_object()
         return Response(self.get_serializer(order).data, headers={"ETag": _tag(order)})
 
-    @extend_schema(responses=TimelineOut)
+    @described(responses=TimelineOut)
     def timeline(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Every fact that happened to the order, in order."""
         return Response({"results": FactOut(self.get_object().timeline.all(), many=True).data})
 
-    @extend_schema(request=CancelIn, responses=OrderOut)
+    @described(request=CancelIn, responses=OrderOut)
     @idempotent
     def cancel(self, request: Request, number: str) -> Response:
         """Call the order off, while nothing has shipped. Twice is harmless."""
@@ -106,7 +105,7 @@ class OrderViewSet(GenericViewSet[Order]):
         cancel_order(order=self.get_object(), reason=reason, actor=signed_in(request).cognito_sub)
         return Response(self.get_serializer(self.get_queryset().get(number=number)).data)
 
-    @extend_schema(request=RefundIn, responses={201: RefundOut})
+    @described(request=RefundIn, responses={201: RefundOut})
     @idempotent(required=True)
     def refunds(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
         """Give back what was captured, the whole or a part. Answered at once; the workers settle it."""
@@ -128,7 +127,7 @@ class StripeWebhookView(APIView):
     throttle_classes = ()  # many of Stripe's requests come from one address, and the signature is asked for first
     parser_classes = ()
 
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=ReceivedOut)
+    @described(request={"application/json": {"type": "object"}}, responses=ReceivedOut)
     def post(self, request: Request) -> Response:
         """Write down what became of a payment, once for each event; then let its workflow go on."""
         if not settings.STRIPE_WEBHOOK_SECRET:

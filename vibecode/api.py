@@ -11,7 +11,6 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.permissions import AllowAny, BasePermission
@@ -20,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from vibecode.bearer import Token
+from vibecode.describing import described
 from vibecode.errors import Stale
 from vibecode.observability import note
 
@@ -171,7 +171,7 @@ class ConfigView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    @extend_schema(responses=ConfigOut)
+    @described(responses=ConfigOut)
     def get(self, request: Request) -> Response:  # noqa: ARG002 -- a view
         """All that a front end has to know about this stage."""
         region = settings.AWS_REGION

@@ -2,7 +2,10 @@
 
 from django.urls import path
 
+from vibecode.describing import describe_views
 from vibecode.openapi import Docs, Problems, Schema
+
+describe_views()  # vibecode.urls has loaded all of them
 
 urlpatterns = [
     path("schema", Schema.as_view(), name="schema"),

@@ -8,7 +8,6 @@ from django.conf import settings
 from django.utils.decorators import method_decorator
 from django.views.decorators.csp import csp_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -16,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from vibecode.describing import described
 from vibecode.errors import DomainError
 from vibecode.problems import CODE_OF, CONTENT_TYPE, INVALID, STATUS_OF
 
@@ -122,7 +122,7 @@ class Problems(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
-    @extend_schema(exclude=True)
+    @described(exclude=True)
     def get(self, request: Request) -> Response:  # noqa: ARG002 -- a view
         """All of them, by code."""
         known = {
