@@ -18,9 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import track
 from rich.table import Table
+from rich.tree import Tree
 
 from infrastructure import package
 from vibecode.local.rest_gateway import Api, proxy_event
@@ -30,6 +31,7 @@ from vibecode.local.web_server import Asked
 
 ROUNDS = 7
 WARM = 10  # requests after the first one
+LEAST_MS = 4  # of an import in the tree
 GATEWAY = Api("a1b2c3", "dev", "eu-north-1", "123456789012", "vibecode-dev", is_binary=True)
 
 RAW = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'ok'}\n"
@@ -70,6 +72,7 @@ importlib.import_module("vibecode.lambda_entry").handler(json.load(sys.stdin), C
 """
 
 type Event = dict[str, Any]
+type Imported = tuple[float, float, int, str]  # its own milliseconds, those of all it brings along, depth, name
 
 
 def main() -> None:
@@ -185,14 +188,42 @@ def _table(first: dict[str, list[float]], warm: dict[str, list[float]]) -> Table
     return table
 
 
-def _imports(task: Path, environment: dict[str, str], event: Event) -> Table:
-    """The dearest imports on the way of GET /products: by package, with its dearest module."""
+def _imports(task: Path, environment: dict[str, str], event: Event) -> Group:
+    """What is imported on the way of GET /products: as a tree, the dearest first, and by package."""
     done = interpret(IMPORTS, task=task, environment=environment, event=event, options=("-X", "importtime"))
     done.check_returncode()
+    found = [
+        (int(own) / 1000, int(both) / 1000, len(indent) // 2, module)
+        for own, both, indent, module in re.findall(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)", done.stderr)
+    ]
+    return Group(_tree(found), _packages(found))
+
+
+def _tree(found: list[Imported]) -> Tree:
+    """Who imports whom: each module with what it costs together with all that it is the first to import."""
+    whole = Tree(f"GET /products: who imports what, from {LEAST_MS} ms, with what each brings along")
+    parents = {-1: whole}
+    wanted = [row for row in found if row[1] >= LEAST_MS]
+    for _, cost, depth, module in reversed(wanted):  # a module stands behind those that it imports
+        if depth - 1 in parents:
+            parents[depth] = parents[depth - 1].add(f"{module} {cost:.1f}")
+            parents = {level: branch for level, branch in parents.items() if level <= depth}
+    return _dearest_first(whole)
+
+
+def _dearest_first(tree: Tree) -> Tree:
+    tree.children.sort(key=lambda branch: -float(str(branch.label).rpartition(" ")[2]))
+    for branch in tree.children:
+        _dearest_first(branch)
+    return tree
+
+
+def _packages(found: list[Imported]) -> Table:
+    """What each package costs, and which of its modules most."""
     parts: dict[str, list[tuple[float, str]]] = {}
-    for own, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
-        parts.setdefault(module.partition(".")[0], []).append((int(own) / 1000, module))
-    table = Table(title="GET /products: what is imported, by cost")
+    for own, _, _, module in found:
+        parts.setdefault(module.partition(".")[0], []).append((own, module))
+    table = Table(title="by package")
     for column in ("package", "ms", "modules", "its dearest module"):
         table.add_column(column, justify="right" if column in {"ms", "modules"} else "left")
     dearest = sorted(parts.items(), key=lambda part: -sum(cost for cost, _ in part[1]))

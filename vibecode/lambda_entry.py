@@ -166,20 +166,19 @@ def _zappas_handler() -> Callable[[Event, LambdaContext], Any]:
     """Zappa's own; it is heavy, and only the function behind the gateway needs it.
 
     Beside it stand Zappa's tools for deployments, which import boto3 for their annotations: a fifth of a cold start.
-    Whoever uses boto3 here imports it by themselves, so they get a stand-in while they are imported.
+    Whoever uses boto3 here imports it by themselves.
     """
-    with _stand_ins("boto3", "botocore"):
+    with _instead(boto3=SimpleNamespace(Session=object), botocore=SimpleNamespace()):
         from zappa.handler import lambda_handler
 
     return cast("Callable[[Event, LambdaContext], Any]", lambda_handler)
 
 
 @contextmanager
-def _stand_ins(*names: str) -> Iterator[None]:
-    """Nothing in the place of modules that nobody has imported yet."""
-    missing = [name for name in names if name not in sys.modules]
-    for name in missing:
-        sys.modules[name] = cast("ModuleType", SimpleNamespace(Session=object))
+def _instead(**modules: object) -> Iterator[None]:
+    """Something else for whoever imports modules that nobody has imported yet; None: as if they were not installed."""
+    missing = {name: ours for name, ours in modules.items() if name not in sys.modules}
+    sys.modules.update(cast("dict[str, ModuleType]", missing))
     try:
         yield
     finally:
@@ -362,7 +361,8 @@ def _database() -> Iterator[None]:
 def _load_what_requests_need() -> None:
     """While AWS counts it as the start: at full speed, and in the snapshot where one is taken."""
     _zappas_handler()
-    import_module(settings.ROOT_URLCONF)
+    with _instead(requests=None, yaml=None):  # Django REST framework would import both, for tests and other formats
+        import_module(settings.ROOT_URLCONF)
 
 
 if settings.ON_LAMBDA and os.environ["AWS_LAMBDA_FUNCTION_NAME"] != settings.RESOURCES.worker:

@@ -93,7 +93,7 @@ def test_nobody_is_called_but_the_database_and_no_client_of_aws_is_made(first_re
 
 def test_what_is_heavy_stays_out(first_request: dict[str, Any]) -> None:
     heavy = {
-        "boto3", "botocore", "drf_spectacular.openapi",
+        "boto3", "botocore", "requests", "yaml", "drf_spectacular.openapi",
         "jwt", "cryptography", "stripe", "anymail", "PIL", "redis", "drf_spectacular.views", "unfold.admin",
         "drf_spectacular.generators", "django.db.migrations.executor", "catalog.admin", "orders.admin",
         "orders.letters",
