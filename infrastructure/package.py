@@ -124,7 +124,7 @@ def _compile(folder: Path, *, keep_sources: bool) -> None:
 
 def _gather(app: Path) -> None:
     listed = subprocess.run(  # noqa: S603 -- our own command
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *OURS, "zappa_settings.json"],  # noqa: S607 -- whichever git there is
+        ["git", "ls-files", *OURS, "zappa_settings.json"],  # noqa: S607 -- whichever git there is
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

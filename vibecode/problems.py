@@ -177,7 +177,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
     if not _of_api(request):
         return defaults.permission_denied(request, exception)
-    return _plain(403, request, "You may not do this.")
+    return _plain(403, request, str(exception) or "You may not do this.")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -30,6 +30,12 @@ PORT = env.integer("PORT", 8000, least=1, most=65535)
 PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
 _public = urlsplit(PUBLIC_URL)
 FORCE_SCRIPT_NAME = _public.path or None
+# Of the secret that CloudFront adds to each request; unset: customers meet API Gateway itself, or nothing of it.
+ORIGIN_SECRET_SHA256 = (
+    env.pattern("ORIGIN_SECRET_SHA256", "[0-9a-f]{64}", "the SHA-256 of a secret, 64 hexadecimal digits", "")
+    if env.text("ORIGIN_SECRET_SHA256", "")
+    else ""
+)
 ALLOWED_HOSTS = [
     str(_public.hostname),
     *env.hosts("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),
@@ -68,6 +74,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "vibecode.observability.RequestLogMiddleware",
+    "vibecode.origin.refuse_who_went_around",
     "corsheaders.middleware.CorsMiddleware",
     "vibecode.throttling.add_rate_headers",
     "vibecode.parsing.read_chunked_body",

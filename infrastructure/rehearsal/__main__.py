@@ -1,7 +1,7 @@
 """Deploys the shop to the local AWS with Zappa's own command, runs the deployed zip in AWS's runtime, and drives it.
 
 `make rehearse`, or `python -m infrastructure.rehearsal [--small]`. Ends with a table: step, seconds, verdict. Nothing
-is left of it, however it ends.
+is left of it, also when it is interrupted.
 """
 
 import argparse
@@ -20,12 +20,14 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from infrastructure import package
 from infrastructure.hand_over import Document, complete
 from infrastructure.rehearsal.account import Account
-from infrastructure.rehearsal.steps import Deployed, Engines, journey
+from infrastructure.rehearsal.deployed import Deployed, Engines
+from infrastructure.rehearsal.journey import journey
 from infrastructure.rehearsal.visitors import Web, expect
 from vibecode.local import ports
 from vibecode.local.certificates import Authority
@@ -37,7 +39,7 @@ from vibecode.local.postgres import Postgres
 from vibecode.local.public_origin import Origins, PublicOrigin
 from vibecode.local.rest_gateway import Api, RestGateway
 from vibecode.local.sandboxes import install_runtime
-from vibecode.local.shop import local_aws, payments, postgres, starting_environment, websocket
+from vibecode.local.shop import CARRIED, OTHER_ACCOUNT, local_aws, payments, postgres, starting_environment, websocket
 from vibecode.local.web_server import serving
 from vibecode.resources import LOCAL_ACCOUNT
 
@@ -108,7 +110,7 @@ class Report:
         table.add_column("seconds", justify="right")
         table.add_column("verdict", overflow="fold")
         for name, seconds, verdict in self._rows:
-            table.add_row(name, f"{seconds:.1f}", verdict, style="red" if verdict == "FAILED" else None)
+            table.add_row(name, f"{seconds:.1f}", escape(verdict), style="red" if verdict == "FAILED" else None)
         return table
 
 
@@ -156,9 +158,7 @@ def engines(folder: Path, runtime_port: int) -> Iterator[Parts]:
     """PostgreSQL, the local AWS of the stage, the payment provider and the websocket API."""
     local = LocalFolder(folder / "local")
     local.make()
-    given = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TERM") if name in os.environ
-    }
+    given = {name: value for name, value in os.environ.items() if name not in CARRIED}
     given |= {
         "STAGE": STAGE,
         "LAMBDA_RUNTIME_URL": f"http://{ports.HOST}:{runtime_port}",
@@ -187,6 +187,7 @@ def doors(
         trust=authority.trust(),
         s3=account.client("s3"),
         buckets={"static": account.static_bucket, "media": account.media_bucket},
+        secret=account.origin_secret,
     )
     public = PublicOrigin(public_port, origins, authority.server(ports.HOST))
     with serving(gateway), serving(public):
@@ -211,6 +212,9 @@ def main() -> int:
     if sys.platform != "linux":
         sys.exit("The rehearsal runs Lambda's own runtime, which is made for Linux.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in OTHER_ACCOUNT:  # boto3 here speaks with the local AWS alone, and through no proxy
+        os.environ.pop(name, None)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ports.HOST
     report, failure = Report(), ""
     with tempfile.TemporaryDirectory(prefix="vibecode-rehearsal-") as folder:
         try:
@@ -224,10 +228,11 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001 -- the table is shown whatever went wrong
             failure = f"{type(error).__name__}: {error}"
             for log in sorted(Path(folder).glob("fleet/*.log")):
-                report.console.print(f"[bold]{log.name}[/], its last lines", log.read_text(errors="replace")[-4000:])
+                last = log.read_text(errors="replace")[-4000:]
+                report.console.print(f"The last lines of {log.name}:\n{last}", markup=False)
     report.console.print(report.table())
     if failure:
-        report.console.print(f"[red]{failure}", markup=True, highlight=False)
+        report.console.print(failure, style="red", markup=False, highlight=False)
     return int(bool(failure))
 
 

@@ -3,6 +3,7 @@
 Each part is made with boto3, from the names and settings that the stacks use too.
 """
 
+import hashlib
 import json
 import mimetypes
 import secrets
@@ -32,6 +33,7 @@ class Account:
         self.stage, self.endpoint = stage, endpoint
         self.resources = Resources(stage=stage, region=REGION, account=LOCAL_ACCOUNT, endpoint=endpoint)
         self.static_bucket, self.media_bucket = f"{self.resources.prefix}-static", MEDIA_BUCKET
+        self.origin_secret = secrets.token_urlsafe(32)
         self.deployment_bucket = f"{self.resources.prefix}-packages"
 
     def client(self, service: str) -> Any:
@@ -107,6 +109,7 @@ class Account:
                 **functions,
                 "environment": {
                     "PUBLIC_URL": public_url,
+                    "ORIGIN_SECRET_SHA256": hashlib.sha256(self.origin_secret.encode()).hexdigest(),
                     "MEDIA_URL": f"{public_url}/media",
                     "SECRETS_ARN": self.secret("settings", SECRET_KEY=secrets.token_urlsafe(50)),
                     "DATABASE_RESUME_SECONDS": "25",

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -38,7 +38,7 @@ def expect(fine: object, said: object) -> None:
         raise WentWrong(str(said)[:1500])
 
 
-def wait_for[T](ask: Any, what: str, seconds: float = PATIENCE) -> Any:
+def wait_for(ask: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """Ask again and again until the answer is true. Raises WentWrong."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
@@ -93,6 +93,10 @@ class Person:
         self.token = answer["AuthenticationResult"]["IdToken"]
 
     def call(self, method: str, path: str, body: Any = None, *, status: int = 200, **headers: str) -> Any:
+        """What the API says; raises WentWrong at another status."""
+        return self.ask(method, path, body, status=status, **headers).json()
+
+    def ask(self, method: str, path: str, body: Any = None, *, status: int = 200, **headers: str) -> httpx.Response:
         """What the API answers; raises WentWrong at another status."""
         sent = {
             "Authorization": f"Bearer {self.token}",
@@ -101,7 +105,7 @@ class Person:
         }
         answer = self.web.ask(method, f"/api/v1{path}", json=body, headers=sent)
         expect(answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json()
+        return answer
 
 
 class Listener:
@@ -185,6 +189,10 @@ class Desk:
         expect(sent_away.status_code == 302, f"the desk lets strangers in: {sent_away.status_code}")
         form = self.web.follow("GET", sent_away.headers["Location"])
         typed = Page(form).fields | {"username": email, "password": PASSWORD}
+        for refused in (typed | {"csrfmiddlewaretoken": "forged"}, typed):
+            elsewhere = self.web.says(form) | ({"Origin": "https://elsewhere.example"} if refused is typed else {})
+            answer = self.web.follow("POST", str(form.url), data=refused, headers=elsewhere)
+            expect(answer.status_code == 403, f"a forged form is taken: {answer.status_code}")
         inside = self.web.follow("POST", str(form.url), data=typed, headers=self.web.says(form))
         expect(inside.status_code == 200, f"sign-in answers {inside.status_code}: {inside.text}")
         expect(str(inside.url) == f"{self.web.base}/admin/orders/order/", f"sign-in leads to {inside.url}")
@@ -206,8 +214,9 @@ class Desk:
     def add_picture(self, sku: str) -> str:
         """Upload a picture by the product's form; the address under which the shop shows it."""
         found = self.web.ask("GET", "/admin/catalog/product/", params={"q": sku})
-        ((path,),) = [re.findall(r'href="(?:/[a-z]+)?(/admin/catalog/product/\d+/change/)[^"]*"', found.text)[:1]]
-        address = f"{self.web.base}{path}"
+        path = re.search(r'href="(?:/[a-z]+)?(/admin/catalog/product/\d+/change/)[^"]*"', found.text)
+        expect(path, f"{sku} is not in the list of products")
+        address = f"{self.web.base}{path and path[1]}"
         shown = self.web.http.get(address)
         form = Page(shown)
         typed = {name: value for name, value in form.fields.items() if "__prefix__" not in name}

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import dataclasses
 import json
 import socket
 import ssl
@@ -147,8 +148,11 @@ def test_an_answer_becomes_a_response_with_every_value_and_the_names_that_aws_gi
         (None, 502, "Internal server error"),
         ({"body": "no status"}, 502, "Internal server error"),
         ({"statusCode": 200, "body": "x" * 7 * MEGABYTE}, 502, "Internal server error"),
+        ({"statusCode": 200, "body": "no base64!", "isBase64Encoded": True}, 502, "Internal server error"),
+        ({"statusCode": 200, "body": {"no": "text"}}, 502, "Internal server error"),
+        ({"statusCode": "fine"}, 502, "Internal server error"),
     ],
-    ids=["an error", "another form", "nothing", "no status", "seven megabytes"],
+    ids=["an error", "another form", "nothing", "no status", "seven megabytes", "no base64", "no text", "no number"],
 )
 def test_what_is_no_answer_is_awss_own_error(
     ask: Callable[..., httpx.Response], heard: Heard, answer: Any, status: int, message: str
@@ -180,6 +184,34 @@ def test_what_is_too_long_never_reaches_the_function(
     answer = ask("POST", "/dev/x", content=b"x" * megabytes * MEGABYTE)
 
     assert (answer.status_code, answer.json()) == (413, {"message": "Request Too Long"})
+    assert heard.events == []
+
+
+def test_without_binary_media_types_bodies_are_text_both_ways(heard: Heard, authority: Authority) -> None:
+    heard.answer = returning({"statusCode": 200, "body": "aGVsbG8=", "isBase64Encoded": True})
+    api = dataclasses.replace(API, is_binary=False)
+    with (
+        serving(server := RestGateway(0, api, heard.invoke, authority.server("127.0.0.1"))),
+        httpx.Client(verify=authority.trust(), trust_env=False) as client,
+    ):
+        answer = client.post(f"https://127.0.0.1:{server.server_address[1]}/dev/x", content="ä")
+
+    assert (heard.events[0]["body"], heard.events[0]["isBase64Encoded"]) == ("ä", False)
+    assert answer.text == "aGVsbG8="
+
+
+@pytest.mark.parametrize(
+    "head", ["Content-Length: many", "Transfer-Encoding: chunked\r\n\r\nzz", "Transfer-Encoding: chunked\r\n\r\n-5"]
+)
+def test_a_body_whose_end_nobody_can_tell_is_a_bad_request(
+    gateway: RestGateway, authority: Authority, heard: Heard, head: str
+) -> None:
+    plain = socket.create_connection(("127.0.0.1", gateway.server_address[1]), timeout=10)
+    with authority.trust().wrap_socket(plain, server_hostname="127.0.0.1") as client:
+        client.sendall(f"POST /dev/x HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+        answer = client.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert heard.events == []
 
 
@@ -226,6 +258,7 @@ def public(gateway: RestGateway, authority: Authority) -> Iterator[Callable[...,
         trust=authority.trust(),
         s3=s3,
         buckets={"static": "a-stages-static"},
+        secret="only they know",
     )
     server = PublicOrigin(0, origins, authority.server("127.0.0.1"))
     with serving(server), httpx.Client(verify=authority.trust(), trust_env=False, timeout=20) as client:
@@ -238,7 +271,7 @@ def public(gateway: RestGateway, authority: Authority) -> Iterator[Callable[...,
     s3.delete_bucket(Bucket="a-stages-static")
 
 
-def test_the_public_origin_asks_the_api_under_its_stage_and_gives_headers_their_names_back(
+def test_the_public_origin_asks_the_api_under_its_stage_with_its_secret_and_the_viewers_address(
     public: Callable[..., httpx.Response], heard: Heard
 ) -> None:
     heard.answer = returning({"statusCode": 401, "headers": {"WWW-Authenticate": "Bearer"}, "body": ""})
@@ -248,7 +281,8 @@ def test_the_public_origin_asks_the_api_under_its_stage_and_gives_headers_their_
     (event,) = heard.events
     assert (event["path"], event["headers"]["Host"]) == ("/api/v1/me", API.host)
     assert event["headers"]["X-Forwarded-For"] == "6.6.6.6, 127.0.0.1, 127.0.0.2"
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert event["headers"]["X-Origin-Secret"] == "only they know"
+    assert answer.headers["x-amzn-Remapped-WWW-Authenticate"] == "Bearer"
 
 
 def test_the_public_origin_has_its_files_from_the_bucket(public: Callable[..., httpx.Response], heard: Heard) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import hashlib
 import json
 import re
 import uuid
@@ -111,6 +112,31 @@ def test_behind_the_public_origin_no_address_has_the_stage_in_it(
     assert "/dev/" not in login["body"]
     assert elsewhere["statusCode"] == 404, "the stage is the origin's path, no part of the shop's"
     assert json.loads(product["body"])["instance"] == "/api/v1/products/TÄ"
+
+
+def test_behind_an_origin_with_a_secret_only_who_knows_it_is_answered_and_believed(
+    task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask
+) -> None:
+    told = {"PUBLIC_URL": "https://shop.example", "ORIGIN_SECRET_SHA256": hashlib.sha256(b"known").hexdigest()}
+
+    def left(secret: str, viewer: str) -> int:
+        chain = f"9.9.9.9, {viewer}, 130.176.0.1"
+        answer = ask(function, "GET", "/api/v1/products", X_Origin_Secret=secret, X_Forwarded_For=chain)
+        assert answer["statusCode"] == 200
+        return int(answer["headers"]["RateLimit-Remaining"])
+
+    with serve(task, environment | told, tmp_path / "log") as function:
+        refused = [
+            ask(function, "GET", path, **headers)
+            for path in ("/api/v1/products", "/healthz", "/admin/")
+            for headers in ({}, {"X_Origin_Secret": "guessed"})
+        ]
+        first, again, another = left("known", "1.1.1.1"), left("known", "1.1.1.1"), left("known", "2.2.2.2")
+
+    assert [answer["statusCode"] for answer in refused] == [403] * 6
+    assert "https://shop.example" in json.loads(refused[0]["body"])["detail"]
+    assert (again, another) == (first - 1, first)
+    assert "known" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ was deployed last is what runs, and nothing else.
 import contextlib
 import io
 import json
+import logging
 import threading
 import urllib.request
 import zipfile
@@ -20,6 +21,8 @@ from botocore.exceptions import ClientError
 from vibecode.local.lambda_runtime import Answer, Server
 from vibecode.local.names import REGION
 from vibecode.local.sandboxes import Function, Pool, SandboxDied
+
+log = logging.getLogger(__name__)
 
 CALLERS = 64  # invocations that may wait at one moment
 FAILED = {"X-Amz-Function-Error": "Unhandled"}
@@ -42,15 +45,16 @@ class Fleet:
         )
         folder.mkdir(parents=True)
         self._folder, self._most = folder, most
-        self._pools: dict[str, tuple[str, Pool]] = {}
+        self._pools: dict[tuple[str, str], tuple[str, Pool]] = {}
+        self._retired: list[Pool] = []
         self._turn = threading.Lock()
 
     def invoke(self, name: str, event: Any) -> Any:
         """A function's answer, or its error as ``errorType`` and ``errorMessage``.
 
-        Raises UnknownFunction, and SandboxDied where it was cut off.
+        ``name`` is its name or ARN, as Invoke takes it. Raises UnknownFunction, and SandboxDied where it was cut off.
         """
-        return self._pool(name.rpartition(":")[2]).invoke(event)
+        return self._pool(name).invoke(event)
 
     def log(self, name: str) -> str:
         """All that a function's sandboxes have written."""
@@ -64,33 +68,35 @@ class Fleet:
     def close(self) -> None:
         """End every sandbox."""
         with self._turn:
-            for _, pool in self._pools.values():
+            for pool in (*self._retired, *(pool for _, pool in self._pools.values())):
                 pool.close()
 
-    def _pool(self, name: str) -> Pool:
+    def _pool(self, asked: str) -> Pool:
+        name, _, qualifier = asked.rpartition("function:")[2].partition(":")
+        which = name, qualifier or "$LATEST"
         with self._turn:
             try:
-                found = self._lambda.get_function_configuration(FunctionName=name)
+                found = self._lambda.get_function_configuration(FunctionName=name, Qualifier=which[1])
             except ClientError as error:
-                raise UnknownFunction(f"There is no function {name}: {error}") from error
+                raise UnknownFunction(f"There is no function {asked}: {error}") from error
             mark = json.dumps([found["CodeSha256"], found.get("Environment"), found["Handler"], found["Timeout"]])
-            if self._pools.get(name, ("",))[0] != mark:
-                self._retire(name)
-                self._pools[name] = mark, Pool(self._described(found), self._folder / f"{name}.log", self._most)
-            return self._pools[name][1]
+            if which not in self._pools or self._pools[which][0] != mark:
+                pool = Pool(self._described(found, which[1]), self._folder / f"{name}.log", self._most)
+                if which in self._pools:
+                    self._retired.append(self._pools[which][1])
+                    self._retired[-1].retire()
+                self._pools[which] = mark, pool
+            return self._pools[which][1]
 
-    def _retire(self, name: str) -> None:
-        if name in self._pools:
-            self._pools.pop(name)[1].retire()
-
-    def _described(self, found: Any) -> Function:
+    def _described(self, found: Any, qualifier: str) -> Function:
         name, digest = found["FunctionName"], found["CodeSha256"].replace("/", "_")
         task = self._folder / digest
         if not task.exists():
-            location = self._lambda.get_function(FunctionName=name)["Code"]["Location"]
+            location = self._lambda.get_function(FunctionName=name, Qualifier=qualifier)["Code"]["Location"]
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(location) as answer, zipfile.ZipFile(io.BytesIO(answer.read())) as archive:
-                archive.extractall(task)
+                archive.extractall(task.with_suffix(".new"))
+            task.with_suffix(".new").rename(task)
         return Function(
             name=name,
             folder=task,
@@ -121,8 +127,11 @@ class Invocations(Server):
         """What a function gives back; a sandbox that was cut off as AWS words it."""
         try:
             given = self.fleet.invoke(function, json.loads(body or b"{}"))
-        except (SandboxDied, UnknownFunction) as error:
+        except SandboxDied as error:
             given = {"errorType": "Sandbox.Timedout", "errorMessage": str(error)}
+        except Exception as error:
+            log.exception("%s was not invoked", function)
+            given = {"errorType": type(error).__name__, "errorMessage": str(error)}
         return json.dumps(given).encode(), FAILED if has_failed(given) else {}
 
 

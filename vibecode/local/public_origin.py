@@ -1,7 +1,9 @@
 """CloudFront's part: one public address of a stage, before its API and its buckets. Used by the rehearsal and tests.
 
-`/static` and `/media` come from S3, all else from the API, the stage as the origin's path; what API Gateway renames is
-given its name back, as the distribution's function does.
+`/static` and `/media` come from S3, without that prefix (a function on the viewer's request takes it off), all else
+from the API, the stage as the origin's path. What API Gateway renames keeps that name: CloudFront calls no function on
+the viewer's response when the origin says 400 or more.
+https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/edge-function-restrictions-all.html
 """
 
 import http.client
@@ -16,7 +18,6 @@ from vibecode.local.web_server import Answered, Asked, WebServer
 
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/RequestAndResponseBehaviorCustomOrigin.html
 LONGEST_BODY = 20 * 1024 * 1024 * 1024
-REMAPPED = "x-amzn-remapped-"
 HOP_BY_HOP = {
     "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
     "transfer-encoding", "upgrade",
@@ -34,6 +35,7 @@ class Origins:
     trust: ssl.SSLContext  # in the gateway's certificate
     s3: Any  # boto3's client: what is asked for is signed, as by the distribution's origin access control
     buckets: Mapping[str, str]  # such as {"static": "vibecode-dev-static"}
+    secret: str = ""  # added to what the API is asked
     edge: str = "127.0.0.2"  # the address that the gateway sees
 
 
@@ -74,7 +76,11 @@ class PublicOrigin(WebServer):
             context=self._origins.trust,
             source_address=(self._origins.edge, 0),
         )
-        more = {"Host": self._origins.host, "X-Forwarded-For": ", ".join([*said, asked.peer])}
+        more = {
+            "Host": self._origins.host,
+            "X-Forwarded-For": ", ".join([*said, asked.peer]),
+            "X-Origin-Secret": self._origins.secret,
+        }
         return self._ask(connection, asked, f"/{self._origins.stage}{asked.target}", more)
 
     def _ask(self, connection: http.client.HTTPConnection, asked: Asked, target: str, more: dict[str, str]) -> Answered:
@@ -88,11 +94,7 @@ class PublicOrigin(WebServer):
                 connection.putheader("Content-Length", str(len(asked.body)))
             connection.endheaders(asked.body or None)
             answer = connection.getresponse()
-            headers = [
-                (name[len(REMAPPED) :] if name.lower().startswith(REMAPPED) else name, value)
-                for name, value in answer.getheaders()
-                if name.lower() not in HOP_BY_HOP
-            ]
+            headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP]
             return Answered(answer.status, headers, answer.read())
         finally:
             connection.close()

@@ -185,15 +185,17 @@ class Poller:
         threading.Thread(target=self._run, name=self._queue.name, daemon=True).start()
 
     def stop(self) -> None:
-        """Receive no more."""
+        """Receive no more; what is in work is finished."""
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._free.acquire()
-            self._pool.submit(self._work, self._next_batch())
+        while batch := self._next_batch():
+            self._pool.submit(self._work, batch)
+        self._pool.shutdown(wait=False)
 
     def _next_batch(self) -> list[Message]:
+        """What to do next, once somebody is free for it; nothing when stopped."""
+        self._free.acquire()
         batch: list[Message] = []
         while not batch and not self._stopped.is_set():
             if not wait_for_message(self._queue, LOOK_UP) or self._stopped.is_set():
@@ -206,8 +208,6 @@ class Poller:
 
     def _work(self, batch: Sequence[Message]) -> None:
         try:
-            if not batch:
-                return
             event = {"Records": [self._record(message) for message in batch]}
             outcome = self._runtime.invoke(self._function, event)
             if outcome.failed:

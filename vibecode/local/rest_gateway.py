@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy
 
 import base64
 import json
+import logging
 import ssl
 import time
 import uuid
@@ -16,8 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from vibecode.local.fleet import UnknownFunction, has_failed
-from vibecode.local.sandboxes import SandboxDied
+from vibecode.local.fleet import has_failed
 from vibecode.local.web_server import Answered, Asked, Headers, WebServer
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
@@ -30,8 +30,13 @@ REMAPPED = {
     "authorization", "connection", "content-md5", "date", "max-forwards", "server", "user-agent", "www-authenticate",
 }  # fmt: skip
 DROPPED = {"content-length", "expect", "host", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"}
-NOT_PASSED_ON = {"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"}
+NOT_PASSED_ON = {
+    "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade",
+    "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto",
+}  # fmt: skip
 CALLERS = 64
+
+log = logging.getLogger(__name__)
 
 type Invoke = Callable[[str, Any], Any]
 
@@ -97,9 +102,10 @@ class RestGateway(WebServer):
             answer = call.result(timeout=self._seconds)
         except TimeoutError:
             return _said(504, "Endpoint request timed out")
-        except (SandboxDied, UnknownFunction):
-            return _said(502, "Internal server error")
-        return response(answer)
+        except Exception:  # whatever became of it, the client is answered
+            log.exception("no answer of %s", self.api.function)
+            return BROKEN
+        return response(answer, is_binary=self.api.is_binary)
 
     def server_close(self) -> None:
         """Wait for nobody."""
@@ -112,7 +118,7 @@ def proxy_event(api: Api, asked: Asked, path: str, query: str) -> dict[str, Any]
     headers: dict[str, list[str]] = {}
     chain = ", ".join([*(value for name, value in asked.headers if name.lower() == "x-forwarded-for"), asked.peer])
     for name, value in asked.headers:
-        if name.lower() not in NOT_PASSED_ON and not name.lower().startswith("x-forwarded-"):
+        if name.lower() not in NOT_PASSED_ON:
             headers.setdefault(name, []).append(value)
     headers |= {"X-Forwarded-For": [chain], "X-Forwarded-Port": ["443"], "X-Forwarded-Proto": ["https"]}
     headers["X-Amzn-Trace-Id"] = [f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"]
@@ -170,24 +176,27 @@ def _last(values: Mapping[str, list[str]]) -> dict[str, str]:
     return {name: several[-1] for name, several in values.items()}
 
 
-def response(answer: Any) -> Answered:
+def response(answer: Any, *, is_binary: bool) -> Answered:
     """The response of a function's answer; 502 where it is none.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     #api-gateway-simple-proxy-for-lambda-output-format
     """
     known = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
-    if has_failed(answer) or not isinstance(answer, dict) or not answer.keys() <= known or "statusCode" not in answer:
-        return _said(502, "Internal server error")
-    if len(json.dumps(answer).encode()) > LONGEST_EVENT:
-        return _said(502, "Internal server error")
+    if has_failed(answer) or not isinstance(answer, dict) or not answer.keys() <= known:
+        return BROKEN
+    text, status = answer.get("body") or "", answer.get("statusCode")
+    if not isinstance(text, str) or not str(status).isdecimal() or len(json.dumps(answer).encode()) > LONGEST_EVENT:
+        return BROKEN
     several = dict(answer.get("multiValueHeaders") or {})
     told = {name.lower() for name in several}
     several |= {name: [value] for name, value in (answer.get("headers") or {}).items() if name.lower() not in told}
-    text = answer.get("body") or ""
-    body = base64.b64decode(text) if answer.get("isBase64Encoded") else text.encode()
+    try:
+        body = base64.b64decode(text, validate=True) if is_binary and answer.get("isBase64Encoded") else text.encode()
+    except ValueError:
+        return BROKEN
     headers = [(name, str(value)) for name, values in several.items() for value in values]
-    return Answered(int(answer["statusCode"]), _returned(headers), body)
+    return Answered(int(str(status)), _returned(headers), body)
 
 
 def _returned(headers: Headers) -> Headers:
@@ -205,3 +214,6 @@ def _said(status: int, message: str) -> Answered:
     """
     body = json.dumps({"message": message}).encode()
     return Answered(status, [("Content-Type", "application/json"), ("x-amzn-RequestId", str(uuid.uuid4()))], body)
+
+
+BROKEN = _said(502, "Internal server error")

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import platform
-import queue
 import secrets
 import shutil
 import signal
@@ -21,7 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from vibecode.local.output import why
 RUNTIME = REPOSITORY / ".lambda"  # requirements/lambda.txt: what AWS's managed runtime has
 INVOKE = "/2015-03-31/functions/function/invocations"
 HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"  # where nobody is: of functions that stand alone
+PATIENCE = 60  # seconds until somebody who waits for a sandbox is told that there is none
 KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", "LANG")  # of our environment, so that the interpreter starts
 
 
@@ -140,72 +140,78 @@ class Sandbox:
 
     def end(self) -> None:
         """End it, with all that it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.guard.forget(self.process.pid)
         self.guard.close()
 
 
-@dataclass
 class Pool:
     """The sandboxes of a function: as many as there are events at one moment, ``most`` at most; then one waits."""
 
-    function: Function
-    log: Path
-    most: int = 4
-    started: int = 0
-    _retired: bool = False
-    _idle: "queue.LifoQueue[Sandbox]" = field(default_factory=queue.LifoQueue)
-    _all: list[Sandbox] = field(default_factory=list)
-    _turn: threading.Lock = field(default_factory=threading.Lock)
-    _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "sandboxes"))
+    def __init__(self, function: Function, log: Path, most: int = 4) -> None:
+        self.function, self.log = function, log
+        self.started = 0
+        self._places = threading.Semaphore(most)
+        self._turn = threading.Lock()
+        self._idle: list[Sandbox] = []
+        self._busy: list[Sandbox] = []
+        self._retired = self._closed = False
+        # a child ends with the thread that started it: this one lives as long as the pool
+        self._starter = ThreadPoolExecutor(1, "sandboxes")
 
     def invoke(self, event: Any) -> Any:
         """Give an event to a free sandbox. Raises SandboxDied; that sandbox is gone then, as on Lambda."""
-        sandbox = self._take()
+        if not self._places.acquire(timeout=PATIENCE):
+            raise SandboxDied(f"{self.function.name}: no sandbox came free within {PATIENCE} s")
         try:
-            answer = sandbox.invoke(event)
-        except SandboxDied:
-            self._drop(sandbox)
-            raise
-        self._idle.put(sandbox)
-        if self._retired:
-            self._end_idle()
-        return answer
+            sandbox = self._take()
+            try:
+                answer = sandbox.invoke(event)
+            except SandboxDied:
+                self._give_back(sandbox, alive=False)
+                raise
+            self._give_back(sandbox, alive=True)
+            return answer
+        finally:
+            self._places.release()
 
     def _take(self) -> Sandbox:
-        with contextlib.suppress(queue.Empty):
-            return self._idle.get_nowait()
         with self._turn:
-            if len(self._all) < self.most:
-                # in a thread that lives as long as the pool: a child ends with the thread that started it
+            if self._closed:
+                raise SandboxDied(f"{self.function.name} is gone")
+            if self._idle:
+                sandbox = self._idle.pop()
+            else:
                 sandbox = self._starter.submit(Sandbox, self.function, self.log).result()
-                self._all.append(sandbox)
                 self.started += 1
-                return sandbox
-        return self._idle.get(timeout=60)
+            self._busy.append(sandbox)
+            return sandbox
 
-    def _drop(self, sandbox: Sandbox) -> None:
-        sandbox.end()
+    def _give_back(self, sandbox: Sandbox, *, alive: bool) -> None:
         with self._turn:
-            self._all.remove(sandbox)
+            self._busy.remove(sandbox)
+            if alive and not self._retired and not self._closed:
+                self._idle.append(sandbox)
+            else:
+                sandbox.end()
 
     def retire(self) -> None:
         """End each as soon as it is free: another version takes what comes from now on."""
-        self._retired = True
-        self._end_idle()
-
-    def _end_idle(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._drop(self._idle.get_nowait())
+        with self._turn:
+            self._retired = True
+            while self._idle:
+                self._idle.pop().end()
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, whatever they do."""
         with self._turn:
-            while self._all:
-                self._all.pop().end()
+            self._closed = True
+            for sandbox in (*self._idle, *self._busy):
+                sandbox.end()
+            self._idle.clear()
         self._starter.shutdown()
 
 

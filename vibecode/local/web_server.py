@@ -1,5 +1,6 @@
 """An HTTPS server of which each request is one call of a function. Under rest_gateway.py and public_origin.py."""
 
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,10 @@ class TooLong(Exception):
     """The body is longer than the server takes."""
 
 
+class Garbled(Exception):
+    """Nobody can tell where the body ends."""
+
+
 class WebServer(ThreadingHTTPServer):
     """Serves ``answer`` on 127.0.0.1 until closed, by TLS; bodies longer than ``longest`` bytes get ``too_long``."""
 
@@ -85,7 +90,16 @@ class Exchange(BaseHTTPRequestHandler):
         except TooLong:
             self.close_connection = True
             answered = self.server.too_long
+        except Garbled:
+            self.close_connection = True
+            answered = Answered(400, [("Content-Type", "text/plain")], b"Bad Request")
         self._send(answered)
+
+    def handle_expect_100(self) -> bool:
+        """Say at once that the body may come."""
+        fine = super().handle_expect_100()
+        self.wfile.flush()
+        return fine
 
     def _asked(self) -> Asked:
         headers = [(name, str(value)) for name, value in self.headers.items()]
@@ -96,7 +110,7 @@ class Exchange(BaseHTTPRequestHandler):
             return b"".join(self._chunks())
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
-            raise TooLong
+            raise Garbled
         if int(length) > self.server.longest:
             left = min(int(length), MOST_DISCARDED)
             while left > 0 and self.rfile.read(min(left, MOUTHFUL)):  # or the sender would hear no answer
@@ -106,13 +120,19 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _chunks(self) -> Iterator[bytes]:
         left = self.server.longest
-        while size := int(self.rfile.readline(LONGEST_LINE).partition(b";")[0] or b"0", 16):
+        while size := self._size_of_chunk():
             if (left := left - size) < 0:
                 raise TooLong
             yield self.rfile.read(size)
             self.rfile.readline(LONGEST_LINE)
         while self.rfile.readline(LONGEST_LINE).strip():
             pass  # trailers
+
+    def _size_of_chunk(self) -> int:
+        said = self.rfile.readline(LONGEST_LINE).partition(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", said):
+            raise Garbled
+        return int(said, 16)
 
     def _send(self, answered: Answered) -> None:
         self.send_response_only(answered.status)
