@@ -16,6 +16,8 @@ import jsonschema
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 SCHEMA: Mapping[str, Any] = json.loads((HERE / "hand_over.schema.json").read_text())
+# AWS's own variables are not ours to empty.
+UNSET = {name: "" for name in SCHEMA["properties"]["environment"]["properties"] if not name.startswith("AWS_")}
 
 type Document = Mapping[str, Any]
 
@@ -49,7 +51,11 @@ def _complaints(document: Any) -> Iterator[str]:
 
 
 def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> dict[str, dict[str, Any]]:
-    """The committed settings of Zappa with the document's stage, and its worker, told what the account decides."""
+    """The committed settings of Zappa with the document's stage, and its worker, told what the account decides.
+
+    A setting of ours that the document leaves out is told as empty, which is unset: Zappa lets a function keep what it
+    was told before and is told no more.
+    """
     stage = document["stage"]
     functions = {stage: ("web", {}), f"{stage}-worker": ("worker", document.get("workerEnvironment", {}))}
     completed = {name: dict(values) for name, values in settings.items()}
@@ -64,6 +70,7 @@ def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> d
             "aws_environment_variables": {
                 "STAGE": stage,
                 "AWS_ACCOUNT_ID": document["account"],
+                **UNSET,
                 **document["environment"],
                 **more,
             },

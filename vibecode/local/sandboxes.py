@@ -112,6 +112,8 @@ class Sandbox:
             "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's files cannot be written either
             **function.environment,
         }
+        if not environment.get("LOG_LEVEL"):
+            environment.pop("LOG_LEVEL", None)  # the emulator takes it for its own, and stumbles over an empty one
         with log.open("ab") as output:
             self.process = child.start(command, output=output, folder=function.folder, environment=environment)
         self.guard = Guard()
