@@ -105,7 +105,9 @@ def place_orders(shop: WholeShop, chance: random.Random, listeners: list[Listene
     for listener in listeners:
         assert listener.connected.wait(60), ("no websocket", listener.refusals)
     killer.start()  # who signs up asks the local AWS itself, and once
-    wishes = [[chance.choice(METHODS) for _ in range(EACH)] for _ in customers]
+    deck = [METHODS[number % len(METHODS)] for number in range(CLIENTS * EACH)]  # every method, also in a small run
+    chance.shuffle(deck)
+    wishes = [deck[first : first + EACH] for first in range(0, len(deck), EACH)]
     pauses = [[chance.uniform(0.5, 3.0) for _ in range(EACH)] for _ in customers]
 
     def place_all(customer: Customer, methods: list[str], waits: list[float]) -> dict[str, str]:

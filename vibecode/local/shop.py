@@ -61,7 +61,7 @@ def shop(folder: LocalFolder, environment: Mapping[str, str]) -> list[Process | 
     if not environment.get("AWS_ENDPOINT_URL"):
         rows.append(local_aws(folder.aws))
     if not environment.get("DEMO_PAYMENTS_URL"):
-        rows.append(payments(folder.payments))
+        rows.append(payments(folder.payments, whole_number(environment, "DEMO_PAYMENTS_LAG", 3, 60)))
     if not environment.get("WEBSOCKET_URL"):
         rows.append(websocket(folder))
     prepare = [sys.executable, "-m", "vibecode.local.prepare"]
@@ -102,9 +102,10 @@ def local_aws(folder: Path, stage: str = "local") -> Process:
     )
 
 
-def payments(folder: Path) -> Process:
-    """The demo payment provider with its books."""
-    server = [sys.executable, "-m", "vibecode.local.payments", "--books", str(folder / "books.sqlite3"), "--lag", "3"]
+def payments(folder: Path, lag: int = 3) -> Process:
+    """The demo payment provider with its books; a charge is found by its reference after ``lag`` seconds."""
+    books = str(folder / "books.sqlite3")
+    server = [sys.executable, "-m", "vibecode.local.payments", "--books", books, "--lag", str(lag)]
     return Process(
         name="payments",
         doing="Starting the demo payment provider",
