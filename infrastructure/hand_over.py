@@ -16,8 +16,12 @@ import jsonschema
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 SCHEMA: Mapping[str, Any] = json.loads((HERE / "hand_over.schema.json").read_text())
-# AWS's own variables are not ours to empty.
-UNSET = {name: "" for name in SCHEMA["properties"]["environment"]["properties"] if not name.startswith("AWS_")}
+
+
+def _unset(part: str) -> Mapping[str, str]:
+    """Every setting of a part of the document as empty. AWS's own variables are not ours to empty."""
+    return {name: "" for name in SCHEMA["properties"][part]["properties"] if not name.startswith("AWS_")}
+
 
 type Document = Mapping[str, Any]
 
@@ -36,6 +40,11 @@ def check(document: Any) -> Document:
 
 
 def _complaints(document: Any) -> Iterator[str]:
+    environment = document.get("environment") if isinstance(document, dict) else None
+    told = environment if isinstance(environment, dict) else {}
+    if ".execute-api." not in str(told.get("PUBLIC_URL", ".execute-api.")) and "ORIGIN_SECRET_SHA256" not in told:
+        about = SCHEMA["properties"]["environment"]["properties"]["ORIGIN_SECRET_SHA256"]["description"]
+        yield f"environment.ORIGIN_SECRET_SHA256 is missing: {about}."
     for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(document):
         where = ".".join(map(str, error.absolute_path))
         path = f"{where}." if where else ""
@@ -57,7 +66,8 @@ def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> d
     was told before and is told no more.
     """
     stage = document["stage"]
-    functions = {stage: ("web", {}), f"{stage}-worker": ("worker", document.get("workerEnvironment", {}))}
+    alone = {**_unset("workerEnvironment"), **document.get("workerEnvironment", {})}
+    functions = {stage: ("web", {}), f"{stage}-worker": ("worker", alone)}
     completed = {name: dict(values) for name, values in settings.items()}
     for name, (which, more) in functions.items():
         function = document[which]
@@ -70,7 +80,7 @@ def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> d
             "aws_environment_variables": {
                 "STAGE": stage,
                 "AWS_ACCOUNT_ID": document["account"],
-                **UNSET,
+                **_unset("environment"),
                 **document["environment"],
                 **more,
             },

@@ -89,6 +89,13 @@ class Environment:
             return cast("str", SimpleLazyObject(lambda: _long_enough(name, _read_secret(arn, name), shortest)))
         return _long_enough(name, self.text(name, None if self.required else local), shortest if self.required else 0)
 
+    def digests(self, name: str, *, required: bool) -> list[str]:
+        """SHA-256 digests of secrets, separated by commas, 64 hexadecimal digits each; none where it is unset."""
+        found = self.words(name)
+        if (required and not found) or not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found):
+            raise ImproperlyConfigured(f"{name} must be the SHA-256 of a secret, 64 hexadecimal digits.")
+        return found
+
     def currency(self, name: str, default: str) -> str:
         """An ISO 4217 code."""
         value = self.text(name, default)

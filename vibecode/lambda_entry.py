@@ -155,6 +155,11 @@ def _http(event: Event) -> Work:
     if event.get("stageVariables"):
         raise Refused("Zappa would make stage variables our environment.")
 
+    for headers in (event.get("headers") or {}, event.get("multiValueHeaders") or {}):
+        # Zappa takes _ for -, so that X_Forwarded_For could overwrite what the gateway says.
+        for name in [name for name in headers if "_" in name]:
+            del headers[name]
+
     def work(context: LambdaContext) -> Any:
         return _zappas_handler()(event, context)
 
@@ -165,7 +170,7 @@ def _http(event: Event) -> Work:
 def _zappas_handler() -> Callable[[Event, LambdaContext], Any]:
     """Zappa's own; it is heavy, and only the function behind the gateway needs it.
 
-    Beside it stand Zappa's tools for deployments, which import boto3 for their annotations: a fifth of a cold start.
+    Beside it stand Zappa's tools for deployments, which import boto3 for their annotations, at a great cost.
     Whoever uses boto3 here imports it by themselves.
     """
     with _instead(boto3=SimpleNamespace(Session=object), botocore=SimpleNamespace()):

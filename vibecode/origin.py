@@ -34,9 +34,9 @@ def as_it_was_sent(environ: dict[str, Any]) -> None:
 
 
 def _knows_the_secret(said: str) -> bool:
-    """Whether it is the secret that CloudFront adds to what it passes on. We know only its digest, which is none."""
+    """Whether it is a secret that CloudFront adds to what it passes on. We know only its digest, which is none."""
     digest = hashlib.sha256(said.encode()).hexdigest()
-    return bool(settings.ORIGIN_SECRET_SHA256) and hmac.compare_digest(digest, settings.ORIGIN_SECRET_SHA256)
+    return any(hmac.compare_digest(digest, known) for known in settings.ORIGIN_SECRET_SHA256)
 
 
 def refuse_who_went_around(get_response: GetResponse) -> GetResponse:

@@ -30,12 +30,9 @@ PORT = env.integer("PORT", 8000, least=1, most=65535)
 PUBLIC_URL = env.url("PUBLIC_URL", f"http://127.0.0.1:{PORT}" if LOCAL else None)
 _public = urlsplit(PUBLIC_URL)
 FORCE_SCRIPT_NAME = _public.path or None
-# Of the secret that CloudFront adds to each request; unset: customers meet API Gateway itself, or nothing of it.
-ORIGIN_SECRET_SHA256 = (
-    env.pattern("ORIGIN_SECRET_SHA256", "[0-9a-f]{64}", "the SHA-256 of a secret, 64 hexadecimal digits", "")
-    if env.text("ORIGIN_SECRET_SHA256", "")
-    else ""
-)
+# Of the secret that CloudFront adds to each request, two while it changes. On Lambda nobody else is answered, unless
+# customers meet API Gateway itself.
+ORIGIN_SECRET_SHA256 = env.digests("ORIGIN_SECRET_SHA256", required=ON_LAMBDA and ".execute-api." not in _public.netloc)
 ALLOWED_HOSTS = [
     str(_public.hostname),
     *env.hosts("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]") if LOCAL else ()),

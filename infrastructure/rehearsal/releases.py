@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from infrastructure.rehearsal.deployed import Deployed
 from infrastructure.rehearsal.steps import use_desk
 from infrastructure.rehearsal.trouble import check_addresses
-from infrastructure.rehearsal.visitors import Person, expect, wait_for
+from infrastructure.rehearsal.visitors import Person, WentWrong, expect, wait_for
+from vibecode.local.fleet import UnknownFunction
 from vibecode.local.rest_gateway import proxy_event
 from vibecode.local.sandboxes import Sandbox
 from vibecode.local.web_server import Asked
@@ -91,7 +92,7 @@ def go_bare(shop: Deployed) -> str:
     environment = {**shop.document["environment"], "PUBLIC_URL": f"https://{shop.api.host}/{shop.api.stage}"}
     del environment["MEDIA_URL"], environment["ORIGIN_SECRET_SHA256"]
     shop.zappa.take({**shop.document, "environment": environment})
-    shop.zappa.run("update", shop.api.stage, "--zip", str(shop.first))
+    _update(shop, shop.first)
     web, prefix = shop.bare, f"/{shop.api.stage}"
     sent_away = web.ask("GET", "/admin/")
     expect(sent_away.headers.get("Location") == f"{prefix}/admin/login/?next={prefix}/admin/", sent_away.headers)
@@ -146,5 +147,9 @@ def undeploy(shop: Deployed) -> None:
         shop.zappa.run("undeploy", name, "--yes")
     left = shop.account.left_by_zappa()
     expect(not left, f"Zappa left {left}")
-    gone = shop.public.ask("GET", "/healthz")
-    expect(gone.status_code == 502, f"somebody still answers: {gone.status_code}")
+    for name in (shop.account.resources.prefix, shop.account.resources.worker):
+        try:
+            shop.fleet.function(name)
+        except UnknownFunction:
+            continue
+        raise WentWrong(f"{name} is still there")

@@ -57,12 +57,18 @@ class Web:
         self.base = base
         self.at = "/".join(base.split("/")[:3])  # where it really is
         self.origin = f"https://{host}" if host else self.at  # what a browser takes it for
-        headers = {"Host": host} if host else {}
-        self.http = httpx.Client(verify=trust, timeout=60, trust_env=False, headers=headers)
+        self._trust = trust
+        self._headers = {"Host": host} if host else {}
+        self.http = httpx.Client(verify=trust, timeout=60, trust_env=False, headers=self._headers)
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One request below the base; a path that a page gave begins with the base's own."""
         return self.http.request(method, f"{self.base}{path}", **more)
+
+    def from_elsewhere(self, address: str) -> httpx.Client:
+        """A client that asks from another address of this machine."""
+        transport = httpx.HTTPTransport(verify=self._trust, local_address=address)
+        return httpx.Client(transport=transport, timeout=60, headers=self._headers)
 
     def follow(self, method: str, address: str, **more: Any) -> httpx.Response:
         """A request to an address as the shop wrote it, and where that leads to."""

@@ -29,6 +29,7 @@ WHOLE: dict[str, Any] = {
     "worker": {"roleArn": f"{ROLE}worker", "securityGroupIds": ["sg-0123456789abcdef1"]},
     "environment": {
         "PUBLIC_URL": "https://dev.shop.example",
+        "ORIGIN_SECRET_SHA256": "0" * 64,
         "DATABASE_URL": "postgresql://vibecode_app@shop.cluster-x.eu-north-1.rds.amazonaws.com:5432/vibecode",
         "DATABASE_SIGN_IN": "iam",
         "DATABASE_RESUME_SECONDS": "25",

@@ -23,6 +23,13 @@ from vibecode.lambda_entry import handler
 from vibecode.local.lambda_runtime import Context
 from vibecode.local.sandboxes import HOST, Function, Pool, SandboxDied, environment_here, pool
 
+# Its secret is being changed: two are known.
+BEHIND_CLOUDFRONT = {
+    "PUBLIC_URL": "https://shop.example",
+    "ORIGIN_SECRET_SHA256": ",".join(hashlib.sha256(secret).hexdigest() for secret in (b"known", b"the next")),
+    "RATE_ANONYMOUS": "1000/day",  # the day does not turn in between, but once
+}
+
 type Ask = Callable[..., dict[str, Any]]
 
 
@@ -102,11 +109,12 @@ def test_the_shop_answers_from_its_zip(task: Path, environment: dict[str, str], 
 def test_behind_the_public_origin_no_address_has_the_stage_in_it(
     task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask
 ) -> None:
-    with serve(task, environment | {"PUBLIC_URL": "https://shop.example"}, tmp_path / "log") as function:
-        sent_away = ask(function, "GET", "/admin/")
-        login = ask(function, "GET", "/admin/login/")
-        elsewhere = ask(function, "GET", "/dev/admin/login/")
-        product = ask(function, "GET", "/api/v1/products/T%C3%84")
+    known = {"X_Origin_Secret": "known"}
+    with serve(task, environment | BEHIND_CLOUDFRONT, tmp_path / "log") as function:
+        sent_away = ask(function, "GET", "/admin/", **known)
+        login = ask(function, "GET", "/admin/login/", **known)
+        elsewhere = ask(function, "GET", "/dev/admin/login/", **known)
+        product = ask(function, "GET", "/api/v1/products/T%C3%84", **known)
 
     assert sent_away["headers"]["Location"] == "/admin/login/?next=/admin/"
     assert "/dev/" not in login["body"]
@@ -115,23 +123,29 @@ def test_behind_the_public_origin_no_address_has_the_stage_in_it(
 
 
 def test_behind_an_origin_with_a_secret_only_who_knows_it_is_answered_and_believed(
-    task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask
+    task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask, aws_events: dict[str, Any]
 ) -> None:
-    told = {"PUBLIC_URL": "https://shop.example", "ORIGIN_SECRET_SHA256": hashlib.sha256(b"known").hexdigest()}
-
-    def left(secret: str, viewer: str) -> int:
+    def left(function: Pool, secret: str, viewer: str) -> int:
         chain = f"9.9.9.9, {viewer}, 130.176.0.1"
-        answer = ask(function, "GET", "/api/v1/products", X_Origin_Secret=secret, X_Forwarded_For=chain)
+        event = request(aws_events["apigateway aws-proxy"], "GET", "/api/v1/products")
+        for headers in ("headers", "multiValueHeaders"):
+            for name, value in (
+                ("X-Origin-Secret", secret), ("X-Forwarded-For", chain), ("X_Forwarded_For", f"{uuid.uuid4()}, x"),
+            ):  # fmt: skip
+                event[headers][name] = [value] if headers == "multiValueHeaders" else value
+        answer = function.invoke(event)
         assert answer["statusCode"] == 200
         return int(answer["headers"]["RateLimit-Remaining"])
 
-    with serve(task, environment | told, tmp_path / "log") as function:
+    with serve(task, environment | BEHIND_CLOUDFRONT, tmp_path / "log") as function:
         refused = [
             ask(function, "GET", path, **headers)
             for path in ("/api/v1/products", "/healthz", "/admin/")
             for headers in ({}, {"X_Origin_Secret": "guessed"})
         ]
-        first, again, another = left("known", "1.1.1.1"), left("known", "1.1.1.1"), left("known", "2.2.2.2")
+        first, again, another = (
+            left(function, *who) for who in (("known", "1.1.1.1"), ("the next", "1.1.1.1"), ("known", "2.2.2.2"))
+        )
 
     assert [answer["statusCode"] for answer in refused] == [403] * 6
     assert "https://shop.example" in json.loads(refused[0]["body"])["detail"]

@@ -115,6 +115,8 @@ NONSENSE = [
     ("LOG_LEVEL", "loud"),
     ("OUTBOX_LEASE_SECONDS", "3"),
     ("INBOX_LEASE_SECONDS", "120"),
+    ("ORIGIN_SECRET_SHA256", "the secret itself"),
+    ("ORIGIN_SECRET_SHA256", f"{'0' * 64},0"),
 ]
 SECRET = "arn:aws:secretsmanager:eu-north-1:123456789012:secret:vibecode-production-Ab12Cd"
 ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "shop"}
@@ -137,7 +139,8 @@ SENSE = [
     {"MEDIA_URL": ""},
     {"MAIL_REPLY_TO": "Vibecode help <help@shop.example>"},
     {"SHOP_TIME_ZONE": "Asia/Kolkata", "SHOP_CURRENCY": "INR"},
-    {"STAGE": "staging", **ON_LAMBDA},
+    {"STAGE": "staging", **ON_LAMBDA, "ORIGIN_SECRET_SHA256": f"{'0' * 64},{'1' * 64}"},
+    {"STAGE": "dev", **ON_LAMBDA, "PUBLIC_URL": "https://a1b2c3.execute-api.eu-north-1.amazonaws.com/dev"},
     {"SECRETS_ARN": SECRET, "SECRET_KEY": "", "STRIPE_API_KEY": "", "STRIPE_WEBHOOK_SECRET": ""},
     {"DATABASE_SIGN_IN": SECRET, "DATABASE_RESUME_SECONDS": "25", "DATABASE_PROXIED": "yes"},
     {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "PAYMENT_PROVIDER": "demo"},
@@ -205,6 +208,14 @@ def test_a_sound_production_starts() -> None:
     started = start(SOUND)
 
     assert (started.returncode, started.stderr) == (0, "")
+
+
+def test_a_function_behind_cloudfront_must_know_its_secret() -> None:
+    refused = start({**SOUND, **ON_LAMBDA})
+
+    assert refused.stderr.splitlines()[-1].startswith(
+        "django.core.exceptions.ImproperlyConfigured: ORIGIN_SECRET_SHA256 "
+    )
 
 
 def test_a_start_that_is_refused_ends_with_an_error() -> None:

@@ -129,9 +129,9 @@ class Invocations(Server):
             given = self.fleet.invoke(function, json.loads(body or b"{}"))
         except SandboxDied as error:
             given = {"errorType": "Sandbox.Timedout", "errorMessage": str(error)}
-        except Exception as error:
+        except Exception:
             log.exception("%s was not invoked", function)
-            given = {"errorType": type(error).__name__, "errorMessage": str(error)}
+            raise  # no answer at all: to the caller Lambda has failed, and is tried again
         return json.dumps(given).encode(), FAILED if has_failed(given) else {}
 
 

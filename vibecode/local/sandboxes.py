@@ -6,6 +6,7 @@ repository or its .venv is in their path: only the package, and what Lambda brin
 """
 
 import contextlib
+import http.client
 import json
 import os
 import platform
@@ -16,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +34,10 @@ INVOKE = "/2015-03-31/functions/function/invocations"
 HOST = "a1b2c3.execute-api.eu-north-1.amazonaws.com"  # where nobody is: of functions that stand alone
 PATIENCE = 60  # seconds until somebody who waits for a sandbox is told that there is none
 KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ", "LANG")  # of our environment, so that the interpreter starts
+
+
+class NoSandbox(Exception):
+    """All sandboxes of the function are at work, and for too long: it is throttled."""
 
 
 class SandboxDied(Exception):
@@ -133,7 +137,7 @@ class Sandbox:
         try:
             with opener.open(asked, timeout=self.function.timeout + 20) as answer:
                 body = answer.read()
-        except (urllib.error.HTTPError, OSError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise SandboxDied(f"{self.function.name}: {error}") from error
         try:
             return json.loads(body)
@@ -165,14 +169,14 @@ class Pool:
         self._starter = ThreadPoolExecutor(1, "sandboxes")
 
     def invoke(self, event: Any) -> Any:
-        """Give an event to a free sandbox. Raises SandboxDied; that sandbox is gone then, as on Lambda."""
+        """Give an event to a free sandbox. Raises NoSandbox, or SandboxDied: that one is gone then, as on Lambda."""
         if not self._places.acquire(timeout=PATIENCE):
-            raise SandboxDied(f"{self.function.name}: no sandbox came free within {PATIENCE} s")
+            raise NoSandbox(f"{self.function.name}: no sandbox came free within {PATIENCE} s")
         try:
             sandbox = self._take()
             try:
                 answer = sandbox.invoke(event)
-            except SandboxDied:
+            except BaseException:
                 self._give_back(sandbox, alive=False)
                 raise
             self._give_back(sandbox, alive=True)
@@ -182,15 +186,17 @@ class Pool:
 
     def _take(self) -> Sandbox:
         with self._turn:
-            if self._closed:
-                raise SandboxDied(f"{self.function.name} is gone")
             if self._idle:
-                sandbox = self._idle.pop()
-            else:
-                sandbox = self._starter.submit(Sandbox, self.function, self.log).result()
-                self.started += 1
+                self._busy.append(sandbox := self._idle.pop())
+                return sandbox
+        sandbox = self._starter.submit(Sandbox, self.function, self.log).result()
+        with self._turn:
+            if self._closed:
+                sandbox.end()
+                raise SandboxDied(f"{self.function.name} is gone")
+            self.started += 1
             self._busy.append(sandbox)
-            return sandbox
+        return sandbox
 
     def _give_back(self, sandbox: Sandbox, *, alive: bool) -> None:
         with self._turn:
