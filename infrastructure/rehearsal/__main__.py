@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infrastructure import package
+from infrastructure import package as packages
 from infrastructure.hand_over import Document, complete
 from infrastructure.rehearsal.account import Account
 from infrastructure.rehearsal.deployed import Deployed, Engines
@@ -114,8 +114,8 @@ class Report:
         return table
 
 
-def rehearse(report: Report, folder: Path, *, small: bool) -> None:
-    """All of it, in a folder that is empty. Raises what goes wrong first."""
+def rehearse(report: Report, folder: Path, *, small: bool, package: Path | None) -> None:
+    """All of it, in a folder that is empty, with a package that is there or a new one. Raises what goes wrong first."""
     with contextlib.ExitStack() as stack:
         runtime_port, public_port = ports.free_port(), ports.free_port()
         parts = report.step("the local cloud starts", lambda: stack.enter_context(engines(folder, runtime_port)))
@@ -128,7 +128,7 @@ def rehearse(report: Report, folder: Path, *, small: bool) -> None:
             "the infrastructure hands over", lambda: account.hand_over(public_url=public, database=database, **told)
         )
         zappa.take(document)
-        first = report.step("zappa package", lambda: build(folder / "first", "first"))
+        first = report.step("zappa package", lambda: package or build(folder / "first", "first"))
         for name in FUNCTIONS:
             report.step(f"zappa deploy {name}", partial(zappa.deploy, name, first))
         fleet = Fleet(account.endpoint, folder / "fleet")
@@ -196,7 +196,7 @@ def doors(
 
 def build(folder: Path, release: str) -> Path:
     """The package of the stage for this machine, made by `zappa package`, as a release of this name."""
-    return package.build(STAGE, machine(), folder, lambda _: None, release=release)
+    return packages.build(STAGE, machine(), folder, lambda _: None, release=release)
 
 
 def machine() -> str:
@@ -208,6 +208,7 @@ def main() -> int:
     """Rehearse and print the table; 1 where a step failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="leave out what takes its time: sleep and cold starts")
+    parser.add_argument("--package", type=Path, help="a package of this stage and machine that is there already")
     arguments = parser.parse_args()
     if sys.platform != "linux":
         sys.exit("The rehearsal runs Lambda's own runtime, which is made for Linux.")
@@ -220,7 +221,7 @@ def main() -> int:
         try:
             install_runtime()
             Path(folder).chmod(0o711)  # PostgreSQL runs as somebody else where we are root
-            rehearse(report, Path(folder), small=arguments.small)
+            rehearse(report, Path(folder), small=arguments.small, package=arguments.package)
         except CannotStart as error:
             failure = f"Cannot start: {error}"
         except KeyboardInterrupt:

@@ -43,11 +43,17 @@ def aws_events() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package for this machine's processor, unpacked: /var/task of a sandbox."""
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package for this machine's processor."""
     install_runtime()
-    made = tmp_path_factory.mktemp("task")
     machine = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
-    with zipfile.ZipFile(package.build("dev", machine, made / "package", lambda _: None)) as opened:
-        opened.extractall(made / "task")
-    return made / "task"
+    return package.build("dev", machine, tmp_path_factory.mktemp("archive") / "package", lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def task(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, unpacked: /var/task of a sandbox."""
+    made = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(made)
+    return made

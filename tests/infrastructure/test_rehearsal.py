@@ -37,8 +37,11 @@ def left_of(folder: Path) -> list[str]:
     return found
 
 
-def test_the_deployment_is_rehearsed_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run(COMMAND, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+def test_the_deployment_is_rehearsed_and_leaves_nothing(
+    environment: dict[str, str], tmp_path: Path, archive: Path
+) -> None:
+    command = COMMAND if FULL else [*COMMAND, "--package", str(archive)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     print(done.stdout[done.stdout.index("The rehearsal") :])
