@@ -1,7 +1,8 @@
 """The one Lambda handler: an allow-list of event kinds, then a function of ours, or Zappa's handler for HTTP.
 
 AWS calls ``handler``; on the laptop vibecode.local.lambda_runtime does. Zappa's own handler would run whatever function
-a message names, so nothing but a clean HTTP event reaches it.
+a message names, so nothing but a clean HTTP event reaches it. All of it stands in this one long file, so that whoever
+asks what gets in reads it from top to bottom.
 """
 
 import json
