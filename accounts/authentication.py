@@ -7,8 +7,10 @@ import http.client
 import json
 import threading
 import time
-import urllib.request
+from contextlib import closing
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
@@ -22,6 +24,7 @@ from accounts.models import User
 from accounts.services import refresh_email, register_user, take_over_groups
 from vibecode import aws
 from vibecode.bearer import Token
+from vibecode.connections import connection_to
 from vibecode.errors import Away
 from vibecode.observability import note
 
@@ -87,8 +90,7 @@ class KeySet:
         import jwt
 
         try:
-            with urllib.request.urlopen(self.url, timeout=self.timeout) as answer:  # noqa: S310 -- a setting, checked
-                document = json.loads(answer.read(LARGEST_KEY_SET))
+            document = json.loads(self._download())
             keys = {
                 entry["kid"]: jwt.PyJWK(entry, algorithm="RS256")
                 for entry in document["keys"][:MOST_KEYS]
@@ -101,6 +103,15 @@ class KeySet:
             log.error("the user pool's keys cannot be fetched", error=str(error))
         # The keys we have still serve when a fetch fails; with none at all, the next second may bring them.
         self.next_fetch = time.monotonic() + (self.pause if self.keys else 1.0)
+
+    def _download(self) -> bytes:
+        parts = urlsplit(self.url)
+        with closing(connection_to(self.url, seconds=self.timeout)) as connection:
+            connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
+            answer = connection.getresponse()
+            if answer.status != HTTPStatus.OK:
+                raise ValueError(f"{self.url} answers {answer.status}")
+            return answer.read(LARGEST_KEY_SET)
 
 
 _key_sets: dict[str, KeySet] = {}

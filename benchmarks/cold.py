@@ -29,9 +29,9 @@ from vibecode.local.sandboxes import HOST, RUNTIME, Function, Sandbox, environme
 from vibecode.local.scratch import scratch_cloud
 from vibecode.local.web_server import Asked
 
-BARE, PROMISED = "bare Django + DRF + Zappa", "ours, GET /products"
-MOST = 1.25  # PROMISED to BARE, the first request of each
-ROUNDS = 7
+BARE = "bare Django + DRF + Zappa"
+MOST = 1.25  # what is promised: each of ours to BARE, the first request of a sandbox
+ROUNDS = 15
 WARM = 10  # requests after the first one
 LEAST_MS = 4  # of an import in the tree
 GATEWAY = Api("a1b2c3", "dev", "eu-north-1", "123456789012", "vibecode-dev", is_binary=True)
@@ -104,7 +104,7 @@ def main() -> int:
             ("raw handler", Function("raw", bare, "raw.handler", 29, 1024, on_bare), lambda: products, 200),
             (BARE,
              Function("bare", bare, "zappa.handler.lambda_handler", 29, 1024, on_bare), lambda: products, 200),
-            (PROMISED, ours, lambda: products, 200),
+            ("ours, GET /products", ours, lambda: products, 200),
             ("ours, POST /orders", ours, _orders(), 201),
             ("ours, /admin/login/", ours, lambda: _request("GET", "/admin/login/"), 200),
         ]  # fmt: skip
@@ -117,10 +117,12 @@ def main() -> int:
                 warm[name].append(statistics.median(_seconds(sandbox, event(), status) for _ in range(WARM)))
                 sandbox.end()
         console.print(_table(first, warm))
-        ratio = statistics.median(first[PROMISED]) / statistics.median(first[BARE])
+        bare_ms = statistics.median(first[BARE])
+        ratios = {name: statistics.median(times) / bare_ms for name, times in first.items() if name.startswith("ours")}
         console.print(_imports(task, environment, products))
-    console.print(f"{PROMISED}: {ratio:.2f} of {BARE}; {MOST} is promised")
-    return int(ratio > MOST)
+    for name, ratio in ratios.items():
+        console.print(f"{name}: {ratio:.2f} of {BARE}; {MOST} is promised")
+    return int(max(ratios.values()) > MOST)
 
 
 def _unpack(folder: Path, console: Console) -> Path:

@@ -3,9 +3,7 @@
 Called by services (publish), the queue `relay` (on_wake_up), schedules (sweep, purge), staff and commands (send_again).
 """
 
-import json
 import math
-import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,14 +17,12 @@ from django.core.management import call_command
 from django.db import connection, models, transaction
 from django.db.models.functions import Now
 
-from vibecode import aws, resources
+from vibecode import resources
+from vibecode.doorbell import ring
 from vibecode.models import OutboxEvent, OutboxEventQuerySet, ProcessedMessage
 from vibecode.observability import metric
 from vibecode.relay import Passed, relay
 
-WAKE_SECONDS = 0.5  # what a request may wait for SQS, to connect and again to be answered
-QUIET_SECONDS = 5.0  # after a failure no request of this process waits for SQS
-MOST_DELAY = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 PURGED = 1000  # rows a statement
 
 log = structlog.stdlib.get_logger("vibecode.outbox")
@@ -100,12 +96,6 @@ def _wire(value: Any) -> Any:
 
 
 # --- waking the relay ------------------------------------------------------------------------------------------------
-class _Bell:
-    """What this process remembers of SQS."""
-
-    quiet_until = 0.0  # by the monotonic clock
-
-
 def _wake_after_commit() -> None:
     if not any(hook[1] is _ring for hook in connection.run_on_commit):
         transaction.on_commit(_ring, robust=True)
@@ -113,31 +103,7 @@ def _wake_after_commit() -> None:
 
 def _ring() -> None:
     """Wake the relay now, and once more when the lease of a relay that died with our facts has run out."""
-    wake_up(0, settings.OUTBOX_LEASE_SECONDS + 2)
-
-
-def wake_up(*delays: float) -> None:
-    """Send the relay a message for each delay, in seconds. Never fails, never waits long: the sweep finds the rest."""
-    if time.monotonic() < _Bell.quiet_until:
-        return
-    try:
-        answer = aws.client("sqs", seconds=WAKE_SECONDS, tries=1).send_message_batch(
-            QueueUrl=settings.RESOURCES.queue_url("relay"),
-            Entries=[
-                {
-                    "Id": str(number),
-                    "MessageBody": json.dumps({"wakeUp": "relay"}),
-                    "DelaySeconds": min(MOST_DELAY, math.ceil(delay)),
-                }
-                for number, delay in enumerate(delays)
-            ],
-        )
-        failure = "; ".join(entry.get("Message", entry["Code"]) for entry in answer.get("Failed", ()))
-    except aws.service_errors() as error:
-        failure = str(error)
-    if failure:
-        _Bell.quiet_until = time.monotonic() + QUIET_SECONDS
-        log.warning("relay not woken", error=failure)
+    ring(0, settings.OUTBOX_LEASE_SECONDS + 2)
 
 
 # --- what the queue and the schedules call ---------------------------------------------------------------------------
@@ -168,9 +134,9 @@ def _follow_up(passed: Passed) -> None:
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
     """
     if passed.out_of_time:
-        wake_up(0)
+        ring(0)
     elif passed.pauses:
-        wake_up(*{math.ceil(min(passed.pauses)), math.ceil(max(passed.pauses))})
+        ring(*{math.ceil(min(passed.pauses)), math.ceil(max(passed.pauses))})
 
 
 def purge() -> None:
@@ -217,4 +183,4 @@ def send_again(events: OutboxEventQuerySet) -> int:
     return count
 
 
-__all__ = ["Event", "Passed", "camel", "on_wake_up", "publish", "purge", "relay", "send_again", "sweep", "wake_up"]
+__all__ = ["Event", "Passed", "camel", "on_wake_up", "publish", "purge", "relay", "send_again", "sweep"]

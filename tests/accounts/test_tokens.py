@@ -196,7 +196,7 @@ def test_a_warm_request_asks_cognito_nothing_and_the_database_once(
     def nobody_home(*_: object, **__: object) -> None:
         raise AssertionError("Cognito was called")
 
-    monkeypatch.setattr("urllib.request.urlopen", nobody_home)
+    monkeypatch.setattr("accounts.authentication.connection_to", nobody_home)
     monkeypatch.setattr(aws, "client", nobody_home)
     with CaptureQueriesContext(connection) as asked:
         answer = caller.get("/me")

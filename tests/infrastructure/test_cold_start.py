@@ -3,12 +3,13 @@
 import json
 import re
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.in_process import make_product
+from tests.in_process import Caller, make_product, sign_in
 from tests.infrastructure.test_sandbox import environment, request  # noqa: F401 -- a fixture
 from vibecode.local.sandboxes import interpret
 
@@ -55,10 +56,16 @@ def first_request(task: Path, environment: dict[str, str], aws_events: dict[str,
     event = request(aws_events["apigateway aws-proxy"], "GET", "/api/v1/products") | {
         "multiValueQueryStringParameters": {"pageSize": ["2"]},
     }  # there is a next page
-    done = interpret(PROBE, task=task, environment=environment, event=event)
+    return probed(task, environment, event, 200)
+
+
+def probed(task: Path, told_settings: dict[str, str], event: dict[str, Any], status: int) -> dict[str, Any]:
+    """What a new interpreter with Lambda's path tells of one request."""
+    keys = {"AWS_ACCESS_KEY_ID": "role", "AWS_SECRET_ACCESS_KEY": "role", "AWS_SESSION_TOKEN": "role"}
+    done = interpret(PROBE, task=task, environment=told_settings | keys, event=event)
     assert done.returncode == 0, done.stderr[:6000]
     told: dict[str, Any] = json.loads(done.stdout.rpartition("PROBE")[2])
-    assert told["status"] == 200, done.stdout.rpartition("PROBE")[0]
+    assert told["status"] == status, done.stdout.rpartition("PROBE")[0]
     return told
 
 
@@ -105,3 +112,22 @@ def test_what_is_heavy_stays_out(first_request: dict[str, Any]) -> None:
 
 def test_views_and_zappa_are_loaded_while_aws_counts_it_as_the_start(first_request: dict[str, Any]) -> None:
     assert {"zappa.handler", "catalog.views", "orders.views", "vibecode.urls"} <= set(first_request["at_start"])
+
+
+def test_an_order_is_placed_without_boto3(
+    task: Path,
+    environment: dict[str, str],  # noqa: F811
+    aws_events: dict[str, Any],
+) -> None:
+    sku = make_product(on_hand=3, price="2.50").sku
+    token = sign_in("cold@example.com")["AccessToken"]
+    Caller(token).get("/me")  # whom nobody knows yet is asked for at Cognito, by boto3
+    order = json.dumps({"items": [{"sku": sku, "quantity": 1}]})
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": uuid.uuid4().hex}
+
+    told = probed(
+        task, environment, request(aws_events["apigateway aws-proxy"], "POST", "/api/v1/orders", order, **headers), 201
+    )
+
+    assert {"boto3", "botocore", "requests"} & set(told["modules"]) == set()
+    assert len(told["calls"]) == 2  # Cognito for its keys, SQS

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from pytest_django import Settings
 
-from vibecode import aws, outbox
+from vibecode import aws, doorbell
 from vibecode.outbox import Event, publish
 
 
@@ -217,4 +217,4 @@ def pointed_to(settings: Settings, port: int) -> Iterator[None]:
 def _forget() -> None:
     """Clients of the other address, and what became of the last wake-up."""
     aws.client.cache_clear()  # type: ignore[attr-defined]  # of functools.cache, which the overloads hide
-    outbox._Bell.quiet_until = 0
+    doorbell.forget()

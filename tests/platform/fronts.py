@@ -1,4 +1,4 @@
-"""A front before PostgreSQL that sleeps, refuses, listens along, or speaks TLS: what stands between us and Aurora."""
+"""A front before PostgreSQL or AWS that sleeps, refuses, listens along, or speaks TLS: what stands between."""
 
 import contextlib
 import socket
@@ -34,10 +34,13 @@ class Front:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each in (self.socket, *self.open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        self.hang_up()
+        _end(self.socket)
+
+    def hang_up(self) -> None:
+        """End every open connection, and take new ones."""
+        while self.open:
+            _end(self.open.pop())
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -68,6 +71,12 @@ class Front:
             back.start()
             _copy(client, server, self.heard)
             back.join()
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 def _copy(source: socket.socket, target: socket.socket, heard: bytearray | None) -> None:

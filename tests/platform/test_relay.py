@@ -29,7 +29,7 @@ from tests.platform.bus import (
     waiting,
 )
 from tests.platform.logs import read_log
-from vibecode import outbox
+from vibecode import doorbell, outbox
 from vibecode.local.ports import free_port
 from vibecode.models import OutboxEvent, ProcessedMessage
 from vibecode.outbox import on_wake_up, purge, send_again, sweep
@@ -290,7 +290,7 @@ def test_a_pass_ends_in_time_and_the_relay_wakes_itself_by_a_message(
     assert relay(seconds=-1).out_of_time
     assert scripted_bus.calls == []
     woken: list[tuple[float, ...]] = []
-    monkeypatch.setattr(outbox, "wake_up", lambda *delays: woken.append(delays))
+    monkeypatch.setattr(outbox, "ring", lambda *delays: woken.append(delays))
     for passed in (Passed(out_of_time=True), Passed(pauses=[0.2, 5.5, 2]), Passed(pauses=[3]), Passed(sent=4)):
         monkeypatch.setattr(outbox, "relay", lambda passed=passed: passed)
         on_wake_up({})
@@ -309,7 +309,7 @@ def test_a_transaction_wakes_the_relay_once_now_and_once_after_the_lease(
     settings: Settings, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     queue = make_queues(settings)("relay")
-    outbox._Bell.quiet_until = 0
+    doorbell.forget()
 
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         note(("a", 1), ("b", 1))
@@ -361,7 +361,7 @@ def test_a_queue_that_is_away_fails_no_request_and_is_left_alone_for_a_while(
 
     assert (first.status_code, second.status_code) == (201, 201)
     assert took < 2
-    assert [line["event"] for line in lines if line["logger"] == "vibecode.outbox"] == ["relay not woken"]
+    assert [line["event"] for line in lines if line["logger"] == "vibecode.doorbell"] == ["relay not woken"]
     assert len(scripted_bus.calls) == (0 if trouble == "not there" else 1)
 
 
