@@ -26,8 +26,8 @@ from catalog.serializers import (
 from catalog.services import adjust_stock, archive_product, change_product, create_product
 from vibecode.api import (
     IsStaff,
+    actor,
     answer_tagged,
-    bearer,
     etag_of,
     expected_version,
     for_schema,
@@ -120,12 +120,11 @@ class ProductViewSet(GenericViewSet[Product]):
     def stock(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Add units to what is on hand, or take some away: one movement in the ledger."""
         values = parse(StockIn, request)
-        token = bearer(request)
         stock = adjust_stock(
             product=self.get_object(),
             delta=values["delta"],
             reason=values["reason"],
-            actor=token.sub if token else "",
+            actor=actor(request),
         )
         return Response(StockOut(stock).data)
 

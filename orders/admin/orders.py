@@ -30,6 +30,7 @@ from vibecode.desk import (
     over,
 )
 from vibecode.executions import WorkflowAway, execution_status
+from vibecode.rights import Right
 
 STATUS: dict[str, str] = {
     OrderStatus.PENDING: "warning",
@@ -129,7 +130,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def has_cancel_permission(self, request: HttpRequest, _: Any = None) -> bool:
         """Who may call an order off."""
-        return request.user.has_perm("orders.change_order")
+        return actor_of(request).may(Right.CANCEL)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Cancel only what can be cancelled."""
