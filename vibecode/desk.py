@@ -24,7 +24,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.utils import display_for_label
 
-from vibecode.errors import DomainError
+from vibecode.errors import DomainError, Stale
 from vibecode.rights import Actor
 
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
@@ -211,6 +211,8 @@ class ShopAdmin(ModelAdmin):
                 done = verb()
         except DomainError as refusal:
             form.add_error(None, refusal.detail)
+            if isinstance(refusal, Stale) and hasattr(form, "renew"):
+                form.renew()
             submit = dialog.get("form_submit_text", "")
             context = {"dialog": dialog, "form": form, "form_submit_text": submit}
             return render(request, "unfold/helpers/dialog.html", context)
