@@ -57,7 +57,7 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
                     | {"name": page.title}
                     | ({"admin_url": reverse(f"{self.name}:{page.view}"), "add_url": None} if page.view else {})
                     for page in pages
-                    if page.model in entries
+                    if page.model in entries and not page.saved
                 ],
             }
             for title, pages in SECTIONS.items()

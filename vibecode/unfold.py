@@ -13,18 +13,23 @@ from django.urls import reverse_lazy
 class Page:
     """One page of the admin: what it is called, its icon (Material Symbols, served by ourselves), its model's label.
 
-    It is the model's list, or the ``view`` by that name; who may see the model sees it.
+    It is the model's list, narrowed to its ``saved`` view, or the ``view`` by that name; who may see the model sees it.
     """
 
     title: str
     icon: str
     model: str
     view: str = ""
+    saved: str = ""
 
 
 # The sidebar and the index, in the order of a working day. A new model of the admin gets its line here.
 SECTIONS: dict[str, tuple[Page, ...]] = {
-    "Sales": (Page("Orders", "receipt_long", "orders.order"),),
+    "Sales": (
+        Page("Orders", "receipt_long", "orders.order"),
+        Page("To ship", "local_shipping", "orders.order", saved="to-ship"),
+        Page("Needs someone", "person_alert", "orders.order", saved="needs-someone"),
+    ),
     "Catalogue": (
         Page("Products", "sell", "catalog.product"),
         Page("Categories", "account_tree", "catalog.category"),
@@ -57,12 +62,16 @@ def may_see(model: str) -> Callable[[HttpRequest], bool]:
     return answer
 
 
-def is_open(names: str) -> Callable[[HttpRequest], bool]:
-    """Whether somebody is at one of the pages whose names begin so: by name, for some addresses stand inside others."""
+def is_open(names: str, saved: str = "") -> Callable[[HttpRequest], bool]:
+    """Whether somebody is at one of the pages whose names begin so: by name, for some addresses stand inside others.
+
+    Of the entries for one list, it is the one of the saved view that is open.
+    """
 
     def answer(request: HttpRequest) -> bool:
         match = request.resolver_match
-        return match is not None and (match.url_name or "").startswith(names)
+        here = match is not None and (match.url_name or "").startswith(names)
+        return here and request.GET.get("view", "") == saved
 
     return answer
 
@@ -82,11 +91,12 @@ def logo(_: HttpRequest) -> str:
 
 def _entry(page: Page) -> dict[str, Any]:
     model = page.model.replace(".", "_")
+    query = {"view": page.saved} if page.saved else None
     return {
         "title": page.title,
         "icon": page.icon,
-        "link": reverse_lazy(f"admin:{page.view or f'{model}_changelist'}"),
-        "active": is_open(page.view or f"{model}_"),
+        "link": reverse_lazy(f"admin:{page.view or f'{model}_changelist'}", query=query),
+        "active": is_open(page.view or f"{model}_", page.saved),
         "permission": may_see(page.model),
     }
 

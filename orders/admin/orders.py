@@ -1,16 +1,19 @@
 """Orders in the admin: the list and the page of each. What can be done to one stands in verbs.py."""
 
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RangeNumericFilter
 
 from orders.admin.inlines import (
     LetterInline,
@@ -22,7 +25,7 @@ from orders.admin.inlines import (
     figure,
 )
 from orders.admin.verbs import OrderVerbs
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, OrderNote, Shipment
 from orders.services import execution_name
 from orders.status import FulfilmentStatus, Mark, OrderStatus, PaymentStatus
 from vibecode.desk import (
@@ -73,7 +76,28 @@ EXECUTION = {
     "TIMED_OUT": ("Timed out", "danger"),
     "ABORTED": ("Aborted", "danger"),
 }
+MARKS = ("completed_at", "cancelled_at", "failed_at", "given_up_at")
 ADDRESS = ("name", "line1", "line2", "postalCode", "city", "region", "country", "phone")
+
+
+class ViewFilter(DropdownFilter):
+    """The saved views, which the sidebar links to."""
+
+    title = "view"
+    parameter_name = "view"
+
+    def lookups(self, request: HttpRequest, _model_admin: OrderVerbs) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
+        """What a day's work is made of."""
+        return [("to-ship", "To ship"), ("needs-someone", "Needs someone")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002 -- the framework's signature
+        """The orders of that view."""
+        match self.value():
+            case "to-ship":
+                return queryset.to_ship()
+            case "needs-someone":
+                return queryset.needing_someone(timezone.now() - timedelta(seconds=settings.ORDER_STUCK_SECONDS))
+        return queryset
 
 
 @admin.register(Order)
@@ -83,6 +107,7 @@ class OrderAdmin(OrderVerbs):
     inlines = (LineInline, NoteInline, ShipmentInline, PaymentInline, LetterInline, TimelineInline)
     list_display = ("placed", "state", "amount", "lines", "money_state", "fulfilment", "customer")
     list_filter = (
+        ViewFilter,
         ("status", ChoicesDropdownFilter),
         ("payment_status", ChoicesDropdownFilter),
         ("fulfilment_status", ChoicesDropdownFilter),
@@ -98,13 +123,28 @@ class OrderAdmin(OrderVerbs):
         "goods", "shipping", "tax", "amount",
     )  # fmt: skip
     fieldsets = (
-        (None, {"fields": (("number", "created_at", "customer"), ("state", "money_state", "fulfilment"))}),
-        ("Money", {"fields": (("goods", "shipping", "tax", "amount"),)}),
-        ("Delivery", {"fields": (("address", "payment_method"), "note")}),
-        ("What became of it", {"fields": (
-            ("completed_at", "cancelled_at", "failed_at"), "cancel_reason", ("updated_at", "version", "execution"),
+        (None, {"fields": (
+            ("number", "created_at", "customer"), ("state", "money_state", "fulfilment"),
+            ("goods", "shipping", "tax", "amount"),
         )}),
+        (None, {"fields": (("address", "payment_method", "execution"),)}),
     )  # fmt: skip
+
+    def get_inlines(self, request: HttpRequest, obj: Order | None) -> list[Any]:
+        """Notes and parcels only where there are some."""
+        empty = {
+            inline
+            for inline, rows in ((NoteInline, OrderNote.objects), (ShipmentInline, Shipment.objects))
+            if not rows.filter(order=obj).exists()
+        }
+        return [inline for inline in super().get_inlines(request, obj) if inline not in empty]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Order | None = None) -> Any:
+        """What every order has, and of the rest what this one has."""
+        first, second = super().get_fieldsets(request, obj)
+        told = [name for name in ("note", "cancel_reason", *MARKS) if obj and getattr(obj, name)]
+        rows = [(name,) for name in told if name not in MARKS] + [tuple(name for name in told if name in MARKS)]
+        return [first, (second[0], {"fields": (*second[1]["fields"], *filter(None, rows))})]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Order]:
         """With customer and number of lines in the same statement."""

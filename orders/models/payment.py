@@ -130,8 +130,10 @@ class Refund(models.Model):
         indexes = [
             # The consumer's and the sweep's look at what is on its way.
             models.Index(fields=["payment"], name="refund_pending", condition=Q(state="pending")),
-            # What waits for a second person, oldest first: the desk.
-            models.Index(fields=["created_at"], name="refund_proposed", condition=Q(state="proposed")),
+            # What waits for a second person or came to nothing: the desk.
+            models.Index(
+                fields=["payment"], name="refund_needs_someone", condition=Q(state__in=["proposed", "failed"])
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,12 +1,20 @@
 """Orders at the desk: read, and called off through the service."""
 
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+from django.db.models.functions import Now
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
-from orders.services import deduct_held_stock
+from orders.models import Order, Refund
+from orders.services import deduct_held_stock, request_refund, ship_order
 from orders.status import FulfilmentStatus
 from tests.admin.conftest import Desk, a_product, an_order, desk_of
 from vibecode.models import OutboxEvent
+from vibecode.rights import Actor
 
 
 def test_an_order_is_cancelled_with_a_reason_under_the_name_of_who_did_it(staff: Desk) -> None:
@@ -93,3 +101,24 @@ def test_the_timeline_names_people_by_their_e_mail_and_tells_seconds(staff: Desk
     person = f'<a class="text-link" href="/admin/accounts/user/{staff.user.pk}/change/">'
     assert f'{person}<bdi class="shop-name">{staff.user.email}</bdi></a>' in html
     assert date_format(localtime(told.timestamp), "j M Y, H:i:s") in html
+
+
+def test_the_saved_views_hold_what_there_is_to_do(staff: Desk, completed: Callable[..., Order]) -> None:
+    to_ship, gone, odd, waits = (completed((sku, 1)) for sku in ("A", "B", "C", "D"))
+    somebody = Actor.part("somebody")
+    for order in (gone, odd, waits):
+        ship_order(order=order, actor=somebody)
+    Order.objects.filter(pk=odd.pk).update(payment_status="unknown")
+    refund = request_refund(order=waits, amount=Decimal("1.00"), reason="", actor=somebody)
+    Refund.objects.filter(pk=refund.pk).update(state="proposed")
+    stuck = an_order()
+    Order.objects.filter(pk=stuck.pk).update(updated_at=Now() - timedelta(hours=1))
+
+    def shown(view: str) -> set[str]:
+        return set(re.findall(r"ORD-\w{26}", staff.open("orders_order_changelist", view=view).content.decode()))
+
+    assert shown("to-ship") == {to_ship.number}
+    assert shown("needs-someone") == {odd.number, waits.number, stuck.number}
+    assert len(shown("nonsense")) == 5
+    sidebar = staff.open("orders_order_changelist", view="to-ship").context["sidebar_navigation"]
+    assert [item["title"] for group in sidebar for item in group["items"] if item["active"]] == ["To ship"]
