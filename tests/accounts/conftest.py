@@ -10,14 +10,6 @@ from accounts import openid
 from tests.accounts.provider import Between, Provider
 
 
-@pytest.fixture(scope="session")
-def provider() -> Iterator[Provider]:
-    """A real OpenID provider."""
-    running = Provider()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
 def between(provider: Provider, settings: Any, db: None) -> Iterator[Between]:
     """The provider as we see it: through somebody who can lie. Passwords are refused, a second factor is needed."""

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx
 import jwt
+import pytest
 
 from tests.accounts import forge
 from vibecode.local import ports
@@ -159,3 +160,11 @@ def title_of(page: Any) -> str:
     """What a page says on top."""
     found = re.search(r"<title>\s*(.*?)\s*\|", page.content.decode(), re.DOTALL)
     return found[1].strip() if found else ""
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+    """The provider of the run."""
+    running = Provider()
+    yield running
+    running.stop()
