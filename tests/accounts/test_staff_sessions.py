@@ -11,6 +11,7 @@ from tests.accounts.conftest import Staff
 from tests.accounts.provider import Provider
 from vibecode import sessions
 from vibecode.local.names import DEMO_PASSWORD
+from vibecode.outbox import purge
 
 
 def let_pass(client: Client, **time: float) -> None:
@@ -115,3 +116,13 @@ def test_a_dialog_under_which_the_session_ended_takes_the_whole_window_to_the_si
     assert answer.status_code == 200
     assert answer.content == b""
     assert answer.headers["HX-Redirect"] == "/admin/login/?next=%2Fadmin%2Forders%2Forder%2F1%2Fchange%2F"
+
+
+def test_sessions_that_ended_are_purged_and_no_others(colleague: Staff) -> None:
+    stranger = Staff(colleague.between)
+    stranger.begins()
+    let_pass(colleague.client, minutes=31)
+
+    purge()
+
+    assert [row.session_key for row in Session.objects.all()] == [stranger.client.cookies["sessionid"].value]
