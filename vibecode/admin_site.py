@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.views.decorators.csp import csp_override
 from unfold.sites import UnfoldAdminSite
 
-from vibecode import sessions
 from vibecode.unfold import SECTIONS
 
 
@@ -26,6 +25,8 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
         """A page for staff, with the policy that Alpine needs. It keeps their session alive."""
+        from vibecode import sessions  # this module is loaded at the start, for whatever is asked
+
         guarded: Callable[..., Any] = csp_override(settings.ADMIN_CSP)(super().admin_view(view, cacheable))
 
         @wraps(guarded)
@@ -55,6 +56,8 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
         }
         page: HttpResponse = csp_override(settings.ADMIN_CSP)(super().login)(request, context)
         if request.method == "POST" and request.user.is_authenticated:
+            from vibecode import sessions
+
             sessions.begin(request.session)
         return page
 

@@ -107,6 +107,7 @@ def test_a_session_that_ends_under_a_form_loses_nothing_typed(desk: Opener, prov
     Session.objects.all().delete()
 
     fill_in(window, product, "A new name, typed with care")
+    assert window.page.get_by_role("status").filter(has_text="is kept in this tab").is_visible()
     sign_in(window, "browser-staff")
 
     assert window.page.url.endswith(address)

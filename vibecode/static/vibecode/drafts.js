@@ -37,14 +37,12 @@
     else field.value = value;
     for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, { bubbles: true }));
   };
-  const say = (form) => {
-    const note = document.createElement("p");
-    note.className =
-      "bg-blue-100 font-medium leading-relaxed m-4 px-3 py-2 rounded-default text-blue-700 dark:bg-blue-500/20 dark:text-blue-400";
-    note.setAttribute("role", "status");
-    const files = form.querySelector("input[type=file]") ? " Files have to be chosen again." : "";
-    note.textContent = `Your session had ended. What you typed is here again, and is not saved yet.${files}`;
-    form.prepend(note);
+  const note = (margin, text) => {
+    const made = document.createElement("p");
+    made.className = `bg-blue-100 font-medium leading-relaxed ${margin} px-3 py-2 rounded-default text-blue-700 dark:bg-blue-500/20 dark:text-blue-400`;
+    made.setAttribute("role", "status");
+    made.textContent = text;
+    return made;
   };
   const putBack = (forms) => {
     const draft = kept();
@@ -54,7 +52,8 @@
     forget();
     const fields = new Map(draft.fields);
     for (const [key, field] of fieldsOf(form)) if (fields.has(key)) fill(field, fields.get(key));
-    say(form);
+    const files = form.querySelector("input[type=file]") ? " Files have to be chosen again." : "";
+    form.prepend(note("m-4", `Your session had ended. What you typed is here again, and is not saved yet.${files}`));
   };
 
   const send = ({ target: form }) => {
@@ -68,7 +67,11 @@
     const over = Date.now() - draft.at > LONGEST || location.pathname.endsWith("/signed-out");
     if (over || (who && (who !== draft.who || !draft.ended))) forget();
     else if (who) putBack(document.forms);
-    else keep({ ...draft, ended: true });
+    else {
+      keep({ ...draft, ended: true });
+      const text = "Your session has ended. What you typed is kept in this tab, and is there again once you have signed in.";
+      document.querySelector('#login-form, a[href*="/admin/sign-in"]')?.before(note("mb-6", text));
+    }
   };
 
   if (who) document.addEventListener("submit", send, true);
