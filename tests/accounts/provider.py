@@ -24,6 +24,7 @@ from tests.accounts import forge
 from vibecode.local import ports
 from vibecode.local.guard import Guard
 
+CONFIGURATION = "/.well-known/openid-configuration"
 KEPT = {"content-type", "location", "authorization", "cookie", "set-cookie"}
 
 
@@ -38,7 +39,7 @@ class Provider:
         self.guard = Guard()
         self.guard.watch(self.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + 60
-        while not ports.answers(self.port, "/.well-known/openid-configuration"):
+        while not ports.answers(self.port, CONFIGURATION):
             assert time.monotonic() < deadline, "the provider does not start"
             assert self.process.poll() is None, "the provider ended"
             time.sleep(0.05)
@@ -63,7 +64,8 @@ class Provider:
 class Between:
     """Who passes everything on. ``lies`` changes what is asked, ``forge`` the ID token that comes back.
 
-    A token that it forges is signed with a key of its own, which it shows as the provider's, unless ``hides_key``.
+    A token that it forges is signed with a key of its own, which it shows as the provider's, unless ``hides_key``; and
+    it offers every algorithm.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -127,7 +129,9 @@ class Between:
     def _forged(self, path: str, content: bytes) -> bytes:
         if self.forge is None:
             return content
-        told = json.loads(content) if path in {"/oauth2/token", "/jwks"} else {}
+        told = json.loads(content) if path in {"/oauth2/token", "/jwks", CONFIGURATION} else {}
+        if path == CONFIGURATION:
+            told["id_token_signing_alg_values_supported"] = ["RS256", "RS512", "HS256", "none"]
         if path == "/jwks" and not self.hides_key:
             public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(forge.foreign_key().public_key()))
             told["keys"] = [public | {"kid": "between", "alg": "RS256", "use": "sig"}]
