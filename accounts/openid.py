@@ -57,11 +57,12 @@ def begin(request: HttpRequest, *, callback: str, then: str) -> str:
 def finish(request: HttpRequest) -> tuple[dict[str, Any], str]:
     """The verified claims of whom the provider signed in, and where they wanted to go. Raises SignInFailed."""
     with _said_plainly():
-        provider = _provider()
-        begun = provider.framework.get_state_data(request.session, request.GET.get("state"))
-        if begun is None or begun["until"] < time.time():
+        begun = _client(settings.OIDC_ISSUER, settings.OIDC_CLIENT_ID).framework.get_state_data(
+            request.session, request.GET.get("state")
+        )
+        if begun is None or begun["until"] < time.time():  # no stranger makes us ask the provider for anything
             raise NotBegunHere("unknown state")
-        token = provider.authorize_access_token(
+        token = _provider().authorize_access_token(
             request,
             claims_options={
                 "iss": {"essential": True, "value": settings.OIDC_ISSUER},

@@ -82,7 +82,7 @@ def logo(_: HttpRequest) -> str:
 
 def drafts(request: HttpRequest) -> str:
     """The script that keeps what somebody typed, told whose it is: nobody else finds it again."""
-    return f"{static('vibecode/drafts.js')}?for={request.user.pk or ''}"
+    return static("vibecode/drafts.js") + (f"?for={request.user.pk}" if request.user.pk else "")
 
 
 def _entry(page: Page) -> dict[str, Any]:

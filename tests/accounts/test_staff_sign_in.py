@@ -128,6 +128,12 @@ def test_a_wrong_state_is_refused(provider: Provider, browser_of_staff: Staff) -
     assert nobody_was_signed_in(browser_of_staff)
 
 
+def test_a_stranger_at_the_callback_makes_us_ask_the_provider_for_nothing(between: Between) -> None:
+    assert Client().get("/admin/sign-in/callback", {"code": "any", "state": "any"}).status_code == 400
+
+    assert between.asked == []
+
+
 def test_a_sign_in_begun_in_another_browser_is_refused(
     provider: Provider, browser_of_staff: Staff, between: Between
 ) -> None:

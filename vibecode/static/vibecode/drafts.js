@@ -5,7 +5,7 @@
   const KEY = "vibecode.draft";
   const LONGEST = 60 * 60 * 1000;
   const SKIPPED = new Set(["hidden", "password", "file", "submit", "button", "reset", "image"]);
-  const who = new URL(document.currentScript.src).searchParams.get("for");
+  const who = new URL(document.currentScript.src).searchParams.get("for"); // nobody on the pages before the sign-in
 
   const forget = () => sessionStorage.removeItem(KEY);
   const keep = (draft) => sessionStorage.setItem(KEY, JSON.stringify(draft));
