@@ -54,14 +54,18 @@ def begin(request: HttpRequest, *, callback: str, then: str) -> str:
     return address
 
 
-def finish(request: HttpRequest) -> tuple[dict[str, Any], str]:
-    """The verified claims of whom the provider signed in, and where they wanted to go. Raises SignInFailed."""
+def wanted(request: HttpRequest) -> str:
+    """Where somebody wanted to go who comes back from the provider now; "" where this browser has begun nothing."""
+    begun = _begun(request)
+    return begun["then"] if begun else ""
+
+
+def finish(request: HttpRequest) -> dict[str, Any]:
+    """The verified claims of whom the provider signed in. Raises SignInFailed."""
+    begun = _begun(request)
+    if begun is None or begun["until"] < time.time():  # no stranger makes us ask the provider for anything
+        raise NotBegunHere("unknown state")
     with _said_plainly():
-        begun = _client(settings.OIDC_ISSUER, settings.OIDC_CLIENT_ID).framework.get_state_data(
-            request.session, request.GET.get("state")
-        )
-        if begun is None or begun["until"] < time.time():  # no stranger makes us ask the provider for anything
-            raise NotBegunHere("unknown state")
         token = _provider().authorize_access_token(
             request,
             claims_options={
@@ -75,7 +79,7 @@ def finish(request: HttpRequest) -> tuple[dict[str, Any], str]:
         raise Unproven("no ID token")
     if claims.get("token_use", "id") != "id" or not is_sub(claims["sub"]):
         raise Unproven("not an ID token of the pool")
-    return dict(claims), begun["then"]
+    return dict(claims)
 
 
 def sign_out_address(back: str) -> str | None:
@@ -91,6 +95,12 @@ def sign_out_address(back: str) -> str | None:
         address = _provider().server_metadata.get("end_session_endpoint")
     query = {"client_id": settings.OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
     return f"{address}?{urlencode(query)}" if address else None
+
+
+def _begun(request: HttpRequest) -> dict[str, Any] | None:
+    framework = _client(settings.OIDC_ISSUER, settings.OIDC_CLIENT_ID).framework
+    begun: dict[str, Any] | None = framework.get_state_data(request.session, request.GET.get("state"))
+    return begun
 
 
 def _provider() -> Any:

@@ -71,17 +71,19 @@ def callback(request: HttpRequest) -> HttpResponse:
     """The browser comes back from the provider: sign in whom it proves, with the groups that they have now."""
     if not settings.OIDC_ISSUER:
         raise Http404
+    then = openid.wanted(request)
     try:
         if "error" in request.GET:  # anybody can write this address: what it says is neither shown nor believed
             raise openid.Declined("the provider sent an error")
-        claims, then = openid.finish(request)
+        claims = openid.finish(request)
         note(user=claims["sub"])
         user = admit_staff(claims=claims)
     except openid.SignInFailed as failure:
-        return _failed(request, failure)
+        return _failed(request, failure, then)
     except Denied as refusal:
         log.warning("staff sign-in refused", reason=refusal.code)
-        return _notice(request, 403, refusal.title, refusal.detail, email=str(claims.get("email", "")), refused=True)
+        email = str(claims.get("email", ""))
+        return _notice(request, 403, refusal.title, refusal.detail, email=email, refused=True, next=then)
     request.session.flush()
     login(request, user)
     sessions.begin(request.session)
@@ -133,7 +135,7 @@ def _public(name: str) -> str:
     return urljoin(settings.PUBLIC_URL, reverse(name))
 
 
-def _failed(request: HttpRequest, failure: openid.SignInFailed, then: str = "") -> HttpResponse:
+def _failed(request: HttpRequest, failure: openid.SignInFailed, then: str) -> HttpResponse:
     log.warning("staff sign-in failed", reason=str(failure), kind=type(failure).__name__)
     status, title, sentence = TOLD[type(failure)]
     page = _notice(request, status, title, sentence, next=then)

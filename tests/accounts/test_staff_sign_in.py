@@ -304,6 +304,18 @@ def test_refused_consent_is_told(provider: Provider, browser_of_staff: Staff, be
     assert nobody_was_signed_in(browser_of_staff)
 
 
+@pytest.mark.parametrize("group", ["staff", "none"])
+def test_whoever_tries_again_still_gets_to_where_they_wanted(
+    provider: Provider, browser_of_staff: Staff, between: Between, group: str
+) -> None:
+    between.lies = {"nonce": "of-another-sign-in"} if group == "staff" else {}
+
+    page = browser_of_staff.signs_in(provider.knows("patient", group), "/admin/orders/order/")
+
+    assert page.status_code in {400, 403}
+    assert 'href="/admin/sign-in?next=/admin/orders/order/"' in page.content.decode()
+
+
 def test_what_an_error_says_is_not_repeated(between: Between) -> None:
     page = Client().get("/admin/sign-in/callback", {"error": "call-0800", "error_description": "Call 0800 now"})
 
