@@ -21,11 +21,11 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
 from accounts.models import User
-from accounts.services import refresh_email, register_user, take_over_groups
+from accounts.services import admit_staff, refresh_email, register_user
 from vibecode import aws
-from vibecode.bearer import Token
+from vibecode.bearer import Token, groups_of, is_sub, verified_email
 from vibecode.connections import connection_to
-from vibecode.errors import Away
+from vibecode.errors import Away, Denied
 from vibecode.observability import note
 
 if TYPE_CHECKING:
@@ -146,12 +146,9 @@ def verify(raw: str) -> Token:
     except jwt.PyJWTError as error:
         raise BadToken(f"The token is not valid: {error}.") from None
     _check_purpose(claims)
-    sub = claims["sub"]
-    if not isinstance(sub, str) or not 1 <= len(sub) <= 128 or not sub.isprintable():
+    if not is_sub(claims["sub"]):
         raise BadToken("The token's sub is none of Cognito's.")
-    groups = claims.get("cognito:groups", [])
-    names = [group for group in groups if isinstance(group, str)] if isinstance(groups, list) else []
-    return Token(sub, frozenset(names), claims, raw)
+    return Token(claims["sub"], groups_of(claims), claims, raw)
 
 
 def _check_purpose(claims: dict[str, Any]) -> None:
@@ -185,7 +182,7 @@ class CognitoAuthentication(BaseAuthentication):
         if not user.is_active:
             raise BadToken("This account is closed.")
         if token.claims["token_use"] == "id":
-            refresh_email(user=user, email=_verified_email(token.claims))
+            refresh_email(user=user, email=verified_email(token.claims))
         return user, token
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 -- the signature is DRF's
@@ -195,7 +192,7 @@ class CognitoAuthentication(BaseAuthentication):
 
 def _first_sight(token: Token) -> User:
     claims = token.claims if token.claims["token_use"] == "id" else _ask_cognito(token)
-    return register_user(sub=token.sub, email=_verified_email(claims), name=str(claims.get("name", "")))
+    return register_user(sub=token.sub, email=verified_email(claims), name=str(claims.get("name", "")))
 
 
 def _ask_cognito(token: Token) -> dict[str, Any]:
@@ -213,11 +210,6 @@ def _ask_cognito(token: Token) -> dict[str, Any]:
         log.error("Cognito does not answer GetUser", error=str(error))
         raise SignInAway("The sign-in service does not answer; try again shortly.") from None
     return {attribute["Name"]: attribute.get("Value", "") for attribute in answer["UserAttributes"]}
-
-
-def _verified_email(claims: dict[str, Any]) -> str:
-    verified = claims.get("email_verified") in {True, "true"}
-    return str(claims.get("email", ""))[:254] if verified else ""
 
 
 def signed_in(request: Request) -> User:
@@ -245,7 +237,7 @@ class CognitoPasswordBackend(GroupRights):
         password: str = "",
         **_: Any,
     ) -> User | None:
-        """The user when Cognito takes the password and a group of theirs may see the admin."""
+        """The user when Cognito takes the password and they may work here."""
         try:
             answer = aws.client("cognito-idp").initiate_auth(
                 ClientId=settings.COGNITO_CLIENT_ID,
@@ -256,7 +248,8 @@ class CognitoPasswordBackend(GroupRights):
             log.warning("sign-in refused", reason=aws.error_code(error) or "Cognito does not answer")
             return None
         token = verify(answer["AuthenticationResult"]["IdToken"])
-        if not token.is_staff:
+        try:
+            return admit_staff(claims=token.claims)
+        except Denied as refusal:
+            log.warning("sign-in refused", reason=refusal.code)
             return None
-        user = register_user(sub=token.sub, email=_verified_email(token.claims))
-        return take_over_groups(user=user, groups=token.groups) if user.is_active else None

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
-LONGEST_EMAIL = 254
+from vibecode.bearer import LONGEST_EMAIL
 
 
 class SignInForm(AdminAuthenticationForm):

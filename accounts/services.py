@@ -3,13 +3,37 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from accounts.events import UserRegistered
 from accounts.models import Address, User
+from vibecode.bearer import groups_of, has_second_factor, verified_email
+from vibecode.errors import Denied
 from vibecode.outbox import publish
 from vibecode.rights import GROUPS
+
+
+class AccountClosed(Denied):
+    """Somebody was shut out, or erased."""
+
+    code = "account-closed"
+    title = "This account is closed"
+
+
+class NotStaff(Denied):
+    """No group of theirs works here."""
+
+    code = "not-staff"
+    title = "This account may not work here"
+
+
+class SecondFactorMissing(Denied):
+    """Their groups count for nothing as long as a password alone opens the account."""
+
+    code = "second-factor-missing"
+    title = "Your account needs a second factor"
 
 
 def register_user(*, sub: str, email: str, name: str = "") -> User:
@@ -56,6 +80,38 @@ def take_over_groups(*, user: User, groups: Iterable[str]) -> User:
         user.is_staff = bool(names)
         user.save(update_fields=["is_staff"])
     return user
+
+
+def admit_staff(*, claims: Mapping[str, Any]) -> User:
+    """The user whom a verified ID token is about, with the rights of the groups in it.
+
+    Raises AccountClosed, NotStaff or SecondFactorMissing: then a stranger gets no row here, and whoever has one loses
+    the rights of an earlier sign-in.
+    """
+    groups = groups_of(claims) & GROUPS
+    known = User.objects.filter(cognito_sub=claims["sub"]).first()
+    refusal = _why_not(known, groups, claims)
+    if refusal is not None:
+        if known is not None:
+            take_over_groups(user=known, groups=())
+        raise refusal
+    with transaction.atomic():
+        user = register_user(sub=claims["sub"], email=verified_email(claims), name=str(claims.get("name", "")))
+        refresh_email(user=user, email=verified_email(claims))
+        return take_over_groups(user=user, groups=groups)
+
+
+def _why_not(known: User | None, groups: frozenset[str], claims: Mapping[str, Any]) -> Denied | None:
+    if known is not None and not known.is_active:
+        return AccountClosed("A colleague with the group admin can open it again.")
+    if not groups:
+        return NotStaff("None of its groups works here. Ask a colleague with the group admin to add it to one.")
+    if settings.STAFF_NEED_MFA and not has_second_factor(claims):
+        return SecondFactorMissing(
+            "Staff sign in with a password and a second factor. Switch on an authenticator app (MFA) in your account, "
+            "then sign in again."
+        )
+    return None
 
 
 def set_active(*, users: Iterable[User], active: bool) -> int:

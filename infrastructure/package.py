@@ -34,13 +34,14 @@ NOT_PACKED = frozenset({
 OURS = ("vibecode", "accounts", "catalog", "orders")
 NOT_OURS = ("vibecode/local/", "catalog/demo/", "catalog/management/")
 # Of what was installed: files for other tools, languages that the shop does not speak, static files (they are
-# collected), maps, what Pillow needs for pictures that the shop refuses (AVIF), for fonts, colours and windows, and
-# what makes YAML quick, which nobody speaks here.
+# collected), maps, what Pillow needs for pictures that the shop refuses (AVIF), for fonts, colours and windows, what
+# makes YAML quick, which nobody speaks here, Authlib for other frameworks, and its JOSE from before joserfc.
 PRUNED = (
     r".*\.(pyi|po|pxd|c|h)|.*/py\.typed|bin/.*|.*/RECORD|\.lock|README\.rst",
     r".*/locale/(?!en/|en_GB/)[^/]+/.*",
     r"(drf_spectacular_sidecar|unfold|rest_framework|django/contrib/admin)/static/.*",
     r"django/contrib/gis/.*|yaml/_yaml\..*",
+    r"authlib/(jose|integrations/(flask_|httpx_|sqla_|starlette_|django_oauth)\w+)/.*",
     r"PIL/_(avif|imagingft|imagingcms|imagingtk)\..*",
     r"pillow\.libs/lib(avif|harfbuzz|freetype|lcms2|png16|brotli).*",
 )

@@ -15,7 +15,7 @@ RUN = contextlib.ExitStack()
 RUN.enter_context(scratch_cloud())
 django.setup()
 # They import models: after the settings.
-pytest_plugins = ["tests.in_process", "tests.over_http", "tests.books", "tests.whole_shop"]
+pytest_plugins = ["tests.in_process", "tests.over_http", "tests.books", "tests.whole_shop", "tests.accounts.provider"]
 
 
 def pytest_unconfigure() -> None:

@@ -36,11 +36,12 @@ NAME = "served"
 class WebServer:
     """gunicorn with two workers, as `make run` starts it, on a port of its own."""
 
-    def __init__(self, database_url: str, threads: int = 40) -> None:
+    def __init__(self, database_url: str, threads: int = 40, **more: str) -> None:
         self.port = ports.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.database_url = database_url
         self.threads = threads
+        self.more = more  # settings
         self.log = open(os.devnull, "wb") if not os.environ.get("SHOW_WEB") else open("web.log", "ab")  # noqa: SIM115, PTH123 -- closed in stop()
         self.guard = Guard()
         self.process: subprocess.Popen[bytes] | None = None
@@ -59,7 +60,7 @@ class WebServer:
             "--backlog",
             "512",
         ]
-        environment = {**os.environ, "DATABASE_URL": self.database_url, "PUBLIC_URL": self.url}
+        environment = {**os.environ, "DATABASE_URL": self.database_url, "PUBLIC_URL": self.url, **self.more}
         self.process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=self.log, stderr=self.log)
         self.guard.watch(self.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + 30

@@ -1,11 +1,14 @@
 """The staff's site: unfold's skin under the one Content-Security-Policy that it needs. Called by Django's admin."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import apps
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -21,14 +24,41 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
     index_title = "Shop"
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
-        """A page for staff, with the policy that Alpine needs."""
+        """A page for staff, with the policy that Alpine needs. It keeps their session alive."""
+        from vibecode import sessions  # this module is loaded at the start, for whatever is asked
+
         guarded: Callable[..., Any] = csp_override(settings.ADMIN_CSP)(super().admin_view(view, cacheable))
-        return guarded
+
+        @wraps(guarded)
+        def kept(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if request.user.is_authenticated:
+                sessions.keep(request.session)
+            elif "HX-Request" in request.headers:
+                return self._leave_dialog(request)
+            return guarded(request, *args, **kwargs)
+
+        return kept
+
+    def _leave_dialog(self, request: HttpRequest) -> HttpResponse:
+        """The session ended under a dialog: the whole window goes to the sign-in page, and comes back from there."""
+        page = urlsplit(request.headers.get("HX-Current-URL", "")).path
+        return HttpResponse(headers={"HX-Redirect": reverse(f"{self.name}:login", query={"next": page})})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The sign-in page, under the same policy."""
-        context = {**(extra_context or {}), "local": settings.LOCAL}
+        """The sign-in page, under the same policy: the way to the provider, and the form where passwords are taken."""
+        if request.method == "POST" and not settings.STAFF_PASSWORDS:
+            raise PermissionDenied("Passwords are taken in local mode only.")
+        context = {
+            **(extra_context or {}),
+            "local": settings.LOCAL,
+            "passwords": settings.STAFF_PASSWORDS,
+            "provider": settings.OIDC_ISSUER,
+        }
         page: HttpResponse = csp_override(settings.ADMIN_CSP)(super().login)(request, context)
+        if request.method == "POST" and request.user.is_authenticated:
+            from vibecode import sessions
+
+            sessions.begin(request.session)
         return page
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002 -- the framework's signature

@@ -43,6 +43,10 @@ class Environment:
             raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}; it is {value!r}.")
         return value
 
+    def yes_or_no(self, name: str, *, default: bool) -> bool:
+        """A switch."""
+        return self.choice(name, ("yes", "no"), "yes" if default else "no") == "yes"
+
     def integer(self, name: str, default: int, *, least: int = 0, most: int = 2**31 - 1) -> int:
         """A whole number between two bounds, both included."""
         value = self.text(name, str(default))
@@ -197,7 +201,7 @@ class Environment:
             | dict(parse_qsl(parts.query)),
             "SIGN_IN": source,
             "RESUME_SECONDS": self.integer("DATABASE_RESUME_SECONDS", 3, least=1, most=25),
-            "PROXIED": self.choice("DATABASE_PROXIED", ("yes", "no"), "no") == "yes",
+            "PROXIED": self.yes_or_no("DATABASE_PROXIED", default=False),
         }
 
     def cache(self, name: str) -> dict[str, Any]:
@@ -234,6 +238,11 @@ def _long_enough(name: str, value: str, shortest: int) -> str:
 def is_loopback(address: str) -> bool:
     """Whether a host's name or number is this machine itself: what goes there leaves it never, and needs no TLS."""
     return address in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", address) is not None
+
+
+def origin_of(address: str) -> str:
+    """The origin of an address that was read here; "" where there is none."""
+    return _origin("", address) if address else ""
 
 
 def _split(value: str) -> SplitResult | None:

@@ -163,6 +163,7 @@ def logging_config(*, level: str, form: str) -> dict[str, Any]:
             # Figures are wanted however little is logged.
             "vibecode.metric": {"level": "INFO"},
             "botocore": {"level": "WARNING"},
+            "authlib": {"level": "WARNING"},  # it would tell what proves that a code is ours
             "urllib3": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
         },

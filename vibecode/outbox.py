@@ -140,7 +140,7 @@ def _follow_up(passed: Passed) -> None:
 
 
 def purge() -> None:
-    """Forget facts that left OUTBOX_KEEP_DAYS ago, what consumers remember of them, and old idempotency keys."""
+    """Forget facts that left OUTBOX_KEEP_DAYS ago, what consumers remember of them, old keys and ended sessions."""
     keep = timedelta(days=settings.OUTBOX_KEEP_DAYS)
     facts = _delete_in_batches(OutboxEvent.objects.sent().filter(sent_at__lt=Now() - keep).order_by("sent_at"))
     # A consumer's memory must outlive every way in which a fact may come again: a replay, its queue, a dead letter.
@@ -151,6 +151,7 @@ def purge() -> None:
     )
     handled = _delete_in_batches(forgotten.order_by("claimed_until"))
     call_command("purge_idempotency_keys", stdout=(said := StringIO()))
+    call_command("clearsessions")
     log.info("purged", facts=facts, handled=handled, idempotency_keys=said.getvalue().strip())
 
 

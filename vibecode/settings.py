@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.utils.csp import CSP
 
 from vibecode import resources
-from vibecode.environment import Environment
+from vibecode.environment import Environment, origin_of
 from vibecode.observability import logging_config
 from vibecode.resources import ACTION_SECONDS, FUNCTION_TIMEOUT, LOCAL_ACCOUNT, Resources
 from vibecode.unfold import UNFOLD  # noqa: F401 -- read by unfold: how the admin looks
@@ -138,7 +138,16 @@ COGNITO_JWKS_URL = env.url(
     if AWS_ENDPOINT_URL
     else f"{COGNITO_ISSUER}/.well-known/jwks.json",
 )
-COGNITO_DOMAIN = env.optional_origin("COGNITO_DOMAIN")
+# Who signs staff in, by OpenID Connect: the pool itself, to which the desk is a client of its own, with a secret. On
+# the laptop nobody, unless an issuer is named.
+OIDC_ISSUER = env.optional_url("OIDC_ISSUER") if LOCAL else env.url("OIDC_ISSUER", COGNITO_ISSUER)
+OIDC_CLIENT_ID = env.text_of_stage("OIDC_CLIENT_ID", "vibecode-desk")
+OIDC_CLIENT_SECRET = env.secret("OIDC_CLIENT_SECRET", "")
+# The origin of the hosted pages. Cognito ends its own session only there: a stage whose staff it signs in must name it.
+COGNITO_DOMAIN = (
+    env.origin("COGNITO_DOMAIN") if OIDC_ISSUER == COGNITO_ISSUER else env.optional_origin("COGNITO_DOMAIN")
+)
+SIGN_IN_ORIGIN = COGNITO_DOMAIN if OIDC_ISSUER == COGNITO_ISSUER else origin_of(OIDC_ISSUER)
 
 # --- facts -------------------------------------------------------------------------------------------------------
 # Longer than one call of the relay (vibecode.relay.CALL_SECONDS), or a second relay would send what the first has sent.
@@ -234,14 +243,17 @@ WHITENOISE_AUTOREFRESH = False
 
 # --- people ------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
-# Passwords reach the admin only where the Cognito that checks them is on this machine.
+STAFF_PASSWORDS = LOCAL  # a form for them, and somebody who checks them; elsewhere neither
 AUTHENTICATION_BACKENDS = [
-    "accounts.authentication.CognitoPasswordBackend" if SIMULATED else "accounts.authentication.GroupRights"
+    "accounts.authentication.CognitoPasswordBackend" if STAFF_PASSWORDS else "accounts.authentication.GroupRights"
 ]
+STAFF_NEED_MFA = env.yes_or_no("STAFF_NEED_MFA", default=not LOCAL)
 LOGIN_URL = "admin:login"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # cookies would need SECRET_KEY at once
-SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_AGE = 30 * 60  # without a page of the admin (vibecode.sessions)
+SESSION_LONGEST = 8 * 3600  # in all, whatever happens in it
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"  # it comes along when the sign-in page sends the browser back
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not LOCAL
 
 # --- the web -----------------------------------------------------------------------------------------------------
@@ -268,6 +280,8 @@ SECURE_CSP: dict[str, list[str]] = {
 ADMIN_CSP: dict[str, list[str]] = SECURE_CSP | {
     "script-src": [CSP.SELF, CSP.UNSAFE_EVAL],
     "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
+    # Signing out is a form, which leads on to the provider.
+    "form-action": [CSP.SELF, *filter(None, [SIGN_IN_ORIGIN])],
 }
 # Swagger's page sets styles from its script; scripts stay our own files.
 DOCS_CSP: dict[str, list[str]] = SECURE_CSP | {"style-src": [CSP.SELF, CSP.UNSAFE_INLINE]}

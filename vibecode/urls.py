@@ -84,6 +84,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", readyz),
     path("api/v1/", include(api)),
     _later("api/", "vibecode.docs_urls"),
+    _later("admin/", "accounts.sign_in"),
     _later("admin/", "vibecode.admin_urls", name="admin"),
 ]
 

@@ -39,7 +39,16 @@ from vibecode.local.postgres import Postgres
 from vibecode.local.public_origin import Origins, PublicOrigin
 from vibecode.local.rest_gateway import Api, RestGateway
 from vibecode.local.sandboxes import install_runtime
-from vibecode.local.shop import CARRIED, OTHER_ACCOUNT, local_aws, payments, postgres, starting_environment, websocket
+from vibecode.local.shop import (
+    CARRIED,
+    OTHER_ACCOUNT,
+    Process,
+    local_aws,
+    payments,
+    postgres,
+    starting_environment,
+    websocket,
+)
 from vibecode.local.web_server import serving
 from vibecode.resources import LOCAL_ACCOUNT
 
@@ -123,7 +132,10 @@ def rehearse(report: Report, folder: Path, *, small: bool, package: Path | None)
         zappa = Zappa(folder, machine(), parts.environment)
         public = f"https://{ports.HOST}:{public_port}"
         database = account.make_database(parts.environment["DATABASE_URL"])
-        told = {name: parts.environment[name] for name in ("WEBSOCKET_URL", "WEBSOCKET_API_URL", "DEMO_PAYMENTS_URL")}
+        told = {
+            name: parts.environment[name]
+            for name in ("WEBSOCKET_URL", "WEBSOCKET_API_URL", "DEMO_PAYMENTS_URL", "OIDC_ISSUER")
+        }
         document = report.step(
             "the infrastructure hands over", lambda: account.hand_over(public_url=public, database=database, **told)
         )
@@ -155,7 +167,7 @@ def rehearse(report: Report, folder: Path, *, small: bool, package: Path | None)
 
 @contextlib.contextmanager
 def engines(folder: Path, runtime_port: int) -> Iterator[Parts]:
-    """PostgreSQL, the local AWS of the stage, the payment provider and the websocket API."""
+    """PostgreSQL, the local AWS of the stage, the payment provider, the websocket API, and who signs staff in."""
     local = LocalFolder(folder / "local")
     local.make()
     given = {name: value for name, value in os.environ.items() if name not in CARRIED}
@@ -167,9 +179,21 @@ def engines(folder: Path, runtime_port: int) -> Iterator[Parts]:
     environment = starting_environment(local, given)
     Postgres(local.postgres, master=True).prepare()
     rows = [postgres(local.postgres), local_aws(local.aws, STAGE), payments(local.payments), websocket(local)]
+    rows.append(sign_in_pages())
     with Parts(rows, local, environment) as parts:
-        parts.start("postgres", "aws", "payments", "websocket")
+        parts.start("postgres", "aws", "payments", "websocket", "sign-in")
         yield parts
+
+
+def sign_in_pages() -> Process:
+    """An OpenID provider in the place of Cognito's hosted pages, which the local AWS has none of."""
+    return Process(
+        name="sign-in",
+        doing="Starting the OpenID provider",
+        command=lambda port: [sys.executable, "-m", "oidc_provider_mock", "--port", str(port)],
+        is_ready=lambda _, port: ports.answers(port, "/.well-known/openid-configuration"),
+        gives=lambda port: {"OIDC_ISSUER": f"http://{ports.HOST}:{port}"},
+    )
 
 
 @contextlib.contextmanager

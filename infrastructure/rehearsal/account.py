@@ -111,11 +111,15 @@ class Account:
                     "PUBLIC_URL": public_url,
                     "ORIGIN_SECRET_SHA256": hashlib.sha256(self.origin_secret.encode()).hexdigest(),
                     "MEDIA_URL": f"{public_url}/media",
-                    "SECRETS_ARN": self.secret("settings", SECRET_KEY=secrets.token_urlsafe(50)),
+                    "SECRETS_ARN": self.secret(
+                        "settings", SECRET_KEY=secrets.token_urlsafe(50), OIDC_CLIENT_SECRET=secrets.token_urlsafe(32)
+                    ),
                     "DATABASE_RESUME_SECONDS": "25",
                     "DATABASE_PROXIED": "no",
                     "COGNITO_USER_POOL_ID": POOL_ID,
                     "COGNITO_CLIENT_ID": CLIENT_ID,
+                    "COGNITO_DOMAIN": environment["OIDC_ISSUER"],
+                    "OIDC_CLIENT_ID": "desk",
                     "MEDIA_BUCKET": self.media_bucket,
                     "MAIL_FROM": "Shop <orders@shop.example>",
                     "AWS_ENDPOINT_URL": self.endpoint,

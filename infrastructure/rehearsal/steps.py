@@ -87,9 +87,9 @@ def _get(address: str) -> Any:
 
 # --- staff -----------------------------------------------------------------------------------------------------------
 def use_desk(shop: Deployed, web: Web) -> str:
-    """Signed in by the form, with its token against forgery; every page with all of its files."""
+    """Signed in by the provider, safe from forged forms; every page with all of its files."""
     desk = Desk(web)
-    desk.sign_in(shop.people["staff"].email)
+    desk.sign_in(shop.people["staff"], shop.document["environment"]["OIDC_ISSUER"])
     files: set[str] = set()
     for path in ("/admin/", "/admin/orders/order/", "/admin/catalog/product/", "/admin/accounts/user/"):
         files |= set(desk.open(path).files)

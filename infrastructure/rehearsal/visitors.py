@@ -13,6 +13,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -100,6 +101,11 @@ class Person:
         )
         self.token = answer["AuthenticationResult"]["IdToken"]
 
+    @property
+    def sub(self) -> str:
+        """Who they are in the pool."""
+        return str(self.call("GET", "/me")["userId"])
+
     def call(self, method: str, path: str, body: Any = None, *, status: int = 200, **headers: str) -> Any:
         """What the API says; raises WentWrong at another status."""
         return self.ask(method, path, body, status=status, **headers).json()
@@ -185,26 +191,43 @@ class Page(HTMLParser):
             self._area = ""
 
 
+def _known_to(provider: str, person: Person) -> None:
+    """Let the provider say of somebody what the pool would: of staff, who signed in with a second factor."""
+    claims = {"email": person.email, "email_verified": True, "cognito:groups": ["admin"], "amr": ["pwd", "mfa"]}
+    httpx.put(f"{provider}/users/{person.sub}", json=claims, timeout=20, trust_env=False).raise_for_status()
+
+
 class Desk:
     """Staff in the admin, through pages and forms alone."""
 
     def __init__(self, web: Web) -> None:
         self.web = web
 
-    def sign_in(self, email: str) -> httpx.Response:
-        """From the admin's address by its redirect to the form, and back to where one wanted to go."""
+    def sign_in(self, person: Person, provider: str) -> httpx.Response:
+        """From the admin's address by its redirect to the provider's page, and back to where one wanted to go."""
+        _known_to(provider, person)
         sent_away = self.web.ask("GET", "/admin/orders/order/")
         expect(sent_away.status_code == 302, f"the desk lets strangers in: {sent_away.status_code}")
-        form = self.web.follow("GET", sent_away.headers["Location"])
-        typed = Page(form).fields | {"username": email, "password": PASSWORD}
-        for refused in (typed | {"csrfmiddlewaretoken": "forged"}, typed):
-            elsewhere = self.web.says(form) | ({"Origin": "https://elsewhere.example"} if refused is typed else {})
-            answer = self.web.follow("POST", str(form.url), data=refused, headers=elsewhere)
-            expect(answer.status_code == 403, f"a forged form is taken: {answer.status_code}")
-        inside = self.web.follow("POST", str(form.url), data=typed, headers=self.web.says(form))
+        page = self.web.follow("GET", sent_away.headers["Location"])
+        button = re.search(r'href="([^"]*/admin/sign-in\?next=[^"]+)"', page.text)
+        expect(button and 'type="password"' not in page.text, f"the sign-in page has another way in: {page.text}")
+        asked = self.web.http.get(urljoin(self.web.at, unescape(button[1] if button else "")))
+        address = asked.headers.get("Location", "")
+        expect(address.startswith(provider), f"the button leads to {asked.status_code} {address}")
+        agreed = httpx.post(address, data={"sub": person.sub}, timeout=20, trust_env=False)
+        inside = self.web.follow("GET", agreed.headers.get("Location", ""))
         expect(inside.status_code == 200, f"sign-in answers {inside.status_code}: {inside.text}")
         expect(str(inside.url) == f"{self.web.base}/admin/orders/order/", f"sign-in leads to {inside.url}")
+        self._try_forged_forms(inside)
         return inside
+
+    def _try_forged_forms(self, inside: httpx.Response) -> None:
+        """Another page's form that would sign them out: without their token, and with it from elsewhere."""
+        address, token = f"{self.web.base}/admin/logout/", Page(inside).fields["csrfmiddlewaretoken"]
+        for typed, origin in (("forged", self.web.origin), (token, "https://elsewhere.example")):
+            headers = self.web.says(inside) | {"Origin": origin}
+            answer = self.web.follow("POST", address, data={"csrfmiddlewaretoken": typed}, headers=headers)
+            expect(answer.status_code == 403, f"a forged form is taken: {answer.status_code}")
 
     def open(self, path: str) -> Page:
         """A page of the admin with all its files, each of which must come."""

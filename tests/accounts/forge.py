@@ -33,9 +33,9 @@ def pool_key() -> rsa.RSAPrivateKey:
     return key
 
 
-def public_pem() -> bytes:
-    """The pool's public key, as anybody can make it of the JWKS."""
-    return pool_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+def public_pem(key: rsa.RSAPrivateKey | None = None) -> bytes:
+    """A public key, the pool's unless another is given, as anybody can make it of the JWKS."""
+    return (key or pool_key()).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 @functools.cache

@@ -59,17 +59,20 @@ type Looker = Callable[..., Look]
 
 @pytest.fixture
 def look(browser: Browser, shop: Shop) -> Iterator[Looker]:
-    """Open windows: ``look(width=390, scheme="dark")``."""
+    """Open windows: ``look(width=390, scheme="dark")``; at another ``origin``, and with others that may be met."""
     contexts = []
     own = (shop.server.url, os.environ["AWS_ENDPOINT_URL"], "data:", "blob:")
 
-    def open_window(*, width: int = 1400, height: int = 900, scheme: str = "light") -> Look:
+    def open_window(
+        *, width: int = 1400, height: int = 900, scheme: str = "light", origin: str = "", others: tuple[str, ...] = ()
+    ) -> Look:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]  # a literal
         contexts.append(context)
-        seen = Look(context.new_page(), shop.server.url)
+        seen = Look(context.new_page(), origin or shop.server.url)
+        known = (*own, seen.origin, *others)
         seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
         seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        seen.page.on("request", lambda r: None if r.url.startswith(own) else seen.strangers.append(r.url))
+        seen.page.on("request", lambda r: None if r.url.startswith(known) else seen.strangers.append(r.url))
         return seen
 
     yield open_window

@@ -37,6 +37,8 @@ WHOLE: dict[str, Any] = {
         "SECRETS_ARN": SECRET,
         "COGNITO_USER_POOL_ID": "eu-north-1_Example1",
         "COGNITO_CLIENT_ID": "1example23456789",
+        "COGNITO_DOMAIN": "https://sign-in.dev.shop.example",
+        "OIDC_CLIENT_ID": "2example23456789",
         "MEDIA_BUCKET": "vibecode-dev-media",
         "MEDIA_URL": "https://dev.shop.example/media",
         "WEBSOCKET_URL": "wss://live.dev.shop.example",

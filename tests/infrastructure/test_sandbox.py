@@ -17,6 +17,7 @@ from django.db import transaction
 
 from catalog.models import Product
 from orders.models import Order
+from tests.accounts.provider import Provider
 from tests.in_process import make_product, shelf, sign_in
 from vibecode import aws, operations
 from vibecode.lambda_entry import handler
@@ -85,13 +86,16 @@ def ask(aws_events: dict[str, Any]) -> Ask:
     return asked
 
 
-def test_the_shop_answers_from_its_zip(task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask) -> None:
+def test_the_shop_answers_from_its_zip(
+    task: Path, environment: dict[str, str], tmp_path: Path, ask: Ask, provider: Provider
+) -> None:
     product = make_product(on_hand=3, price="2.50")
-    with serve(task, environment, tmp_path / "log") as function:
+    with serve(task, environment | {"OIDC_ISSUER": provider.url}, tmp_path / "log") as function:
         assert json.loads(ask(function, "GET", "/healthz")["body"]) == {"status": "ok"}
         listed = json.loads(ask(function, "GET", "/api/v1/products")["body"])
         login = ask(function, "GET", "/admin/login/")
         sent_away = ask(function, "GET", "/admin/")
+        to_provider = ask(function, "GET", "/admin/sign-in")
         files = re.findall(r'(?:href|src)="(/dev/static/[^"]+)"', login["body"])
         for file in files:
             found = ask(function, "GET", file.removeprefix("/dev"))
@@ -102,7 +106,8 @@ def test_the_shop_answers_from_its_zip(task: Path, environment: dict[str, str], 
     assert len(files) > 8
     assert sent_away["statusCode"] == 302
     assert sent_away["headers"]["Location"] == "/dev/admin/login/?next=/dev/admin/"
-    assert "Secure" in login["headers"]["Set-Cookie"]
+    assert to_provider["headers"]["Location"].startswith(f"{provider.url}/oauth2/authorize?")
+    assert {"HttpOnly", "SameSite=Lax", "Secure"} <= set(to_provider["headers"]["Set-Cookie"].split("; "))
     assert "6.6.6.6" not in re.sub(r"zappa.wsgi.*|.*zappa.wsgi", "", (tmp_path / "log").read_text())
 
 

@@ -99,6 +99,12 @@ NONSENSE = [
     ("COGNITO_DOMAIN", "garbage"),
     ("COGNITO_DOMAIN", "http://sign-in.shop.example"),
     ("COGNITO_DOMAIN", "https://sign-in.shop.example/path"),
+    ("COGNITO_DOMAIN", ""),
+    ("OIDC_ISSUER", "garbage"),
+    ("OIDC_ISSUER", "http://provider.example"),
+    ("OIDC_CLIENT_ID", ""),
+    ("OIDC_CLIENT_SECRET", ""),
+    ("STAFF_NEED_MFA", "perhaps"),
     ("MEDIA_URL", "garbage"),
     ("MEDIA_URL", "media.shop.example"),
     ("MEDIA_URL", "http://media.shop.example"),
@@ -127,6 +133,7 @@ OF_THE_LAPTOP = [
     {"CORS_ALLOWED_ORIGINS": "localhost:3000"},
     {"MEDIA_URL": "garbage"},
     {"STRIPE_API_KEY": "", "STRIPE_WEBHOOK_SECRET": "x", "PAYMENT_PROVIDER": "stripe"},
+    {"OIDC_ISSUER": "garbage"},
 ]
 SENSE = [
     {},
@@ -134,23 +141,30 @@ SENSE = [
     {"ALLOWED_HOSTS": "api.shop.example,.shop.example,[::1]"},
     {"CORS_ALLOWED_ORIGINS": "https://www.shop.example,http://localhost:3000"},
     {"CACHE_URL": f"rediss://:{PASSWORD}@cache.internal:6379/0"},
-    {"COGNITO_DOMAIN": "https://sign-in.shop.example"},
+    {"COGNITO_DOMAIN": "https://sign-in.shop.example/"},
+    {"OIDC_ISSUER": "https://provider.example", "COGNITO_DOMAIN": "", "STAFF_NEED_MFA": "no"},
     {"COGNITO_ISSUER": "https://cognito.example/pool", "COGNITO_JWKS_URL": "https://cognito.example/pool/keys"},
     {"MEDIA_URL": ""},
     {"MAIL_REPLY_TO": "Vibecode help <help@shop.example>"},
     {"SHOP_TIME_ZONE": "Asia/Kolkata", "SHOP_CURRENCY": "INR"},
     {"STAGE": "staging", **ON_LAMBDA, "ORIGIN_SECRET_SHA256": f"{'0' * 64},{'1' * 64}"},
     {"STAGE": "dev", **ON_LAMBDA, "PUBLIC_URL": "https://a1b2c3.execute-api.eu-north-1.amazonaws.com/dev"},
-    {"SECRETS_ARN": SECRET, "SECRET_KEY": "", "STRIPE_API_KEY": "", "STRIPE_WEBHOOK_SECRET": ""},
+    {
+        "SECRETS_ARN": SECRET,
+        "SECRET_KEY": "",
+        "OIDC_CLIENT_SECRET": "",
+        "STRIPE_API_KEY": "",
+        "STRIPE_WEBHOOK_SECRET": "",
+    },
     {"DATABASE_SIGN_IN": SECRET, "DATABASE_RESUME_SECONDS": "25", "DATABASE_PROXIED": "yes"},
     {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "PAYMENT_PROVIDER": "demo"},
 ]
 
 
-def start(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Django started in a process of its own."""
+def start(environment: dict[str, str], code: str = START) -> subprocess.CompletedProcess[str]:
+    """Django started in a process of its own, or something else done there."""
     return subprocess.run(
-        [sys.executable, "-c", START],
+        [sys.executable, "-c", code],
         cwd=REPOSITORY,
         env=MACHINE | environment,
         capture_output=True,
@@ -224,6 +238,18 @@ def test_a_start_that_is_refused_ends_with_an_error() -> None:
     assert refused.returncode != 0
     assert "ImproperlyConfigured: DATABASE_URL must look like" in refused.stderr
     assert PASSWORD not in refused.stderr
+
+
+def test_passwords_of_staff_are_taken_on_the_laptop_alone_even_where_aws_is_on_this_machine() -> None:
+    shown = "from vibecode import settings as s; print(s.STAFF_PASSWORDS, s.STAFF_NEED_MFA, s.AUTHENTICATION_BACKENDS)"
+    stages = [LAPTOP, SOUND | {"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "PAYMENT_PROVIDER": "demo"}]
+
+    said = [start(stage, shown).stdout.strip() for stage in stages]
+
+    assert said == [
+        "True False ['accounts.authentication.CognitoPasswordBackend']",
+        "False True ['accounts.authentication.GroupRights']",
+    ]
 
 
 def test_an_origin_is_read_as_a_browser_writes_it() -> None:
