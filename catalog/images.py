@@ -1,6 +1,6 @@
 """What is in a file that says it is a picture, by Pillow. Called by catalog.pictures when one is at hand, never before.
 
-Everything written here is made of pixels alone (docs/decisions/0015).
+Everything written here is made of pixels alone (docs/decisions/0020).
 """
 
 import io

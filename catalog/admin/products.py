@@ -177,7 +177,7 @@ class ProductAdmin(ShopAdmin):
     readonly_fields = ("on_shelf", "created_at", "updated_at", "version")
     actions = ("publish_all", "archive_all")
     actions_row = ("reprice", "adjust")
-    actions_detail = ("publish", "archive", "adjust")
+    actions_detail = ("adjust", "publish", "archive")
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": ("sku", "name", "description", ("price", "category", "status"), "seen_version")}),
@@ -429,7 +429,9 @@ class ProductAdmin(ShopAdmin):
 
 
 def _publish(product: Product) -> Product:
-    return change_product(product=product, values={"status": Product.Status.PUBLISHED})
+    return change_product(
+        product=product, values={"status": Product.Status.PUBLISHED}, expected_version=product.version
+    )
 
 
 def _archive(product: Product) -> Product:

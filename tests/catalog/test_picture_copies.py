@@ -9,7 +9,7 @@ from catalog import images
 from catalog.models import Product, ProductImage
 from catalog.pictures import examine, keep_picture
 from tests.catalog.files import a_picture, opened
-from tests.catalog.test_pictures import _tidy, keys, stored  # noqa: F401 -- a fixture
+from tests.catalog.test_pictures import _tidy_bucket, keys, stored  # noqa: F401 -- a fixture
 from tests.in_process import Caller
 from tests.orders.test_consumers import _one_transaction, deliver, wrapped  # noqa: F401 -- a fixture
 from vibecode import bucket
@@ -44,15 +44,20 @@ def test_a_fact_that_comes_twice_or_again_under_another_id_makes_copies_once(
     product: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, fact = kept(product("LAMP"), a_picture())
-    put: list[str] = []
-    real = bucket.put
-    monkeypatch.setattr(bucket, "put", lambda key, *a, **k: (put.append(key), real(key, *a, **k)))
+    shrunk: list[int] = []
+    shrink = images.shrink
+
+    def counted(content: bytes, width: int) -> bytes:
+        shrunk.append(width)
+        return shrink(content, width)
+
+    monkeypatch.setattr(images, "shrink", counted)
 
     assert deliver("pictures", fact, fact) == []
     ProcessedMessage.objects.all().delete()
     assert deliver("pictures", fact) == []
 
-    assert len(put) == 2
+    assert shrunk == [160, 640]
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile", "its file too"])

@@ -13,11 +13,12 @@
     const zone = drop.querySelector(".shop-drop-zone");
     const input = drop.querySelector("input[type=file]");
     const list = drop.querySelector(".shop-uploads");
-    const status = drop.querySelector("[role=status]");
+    const log = drop.querySelector("[role=log]");
     const most = Number(drop.dataset.most);
     const waiting = [];
     let running = 0;
     let stored = 0;
+    let turn = Promise.resolve(); // begun one after the other, so that pictures stand in the order of their files
 
     drop.hidden = false;
     group.classList.add("shop-has-drop");
@@ -72,7 +73,7 @@
       row.bar.setAttribute("aria-label", `Upload of ${file.name}`);
       image.src = URL.createObjectURL(file);
       image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
-      image.addEventListener("error", () => image.classList.add("shop-none"), { once: true });
+      image.addEventListener("error", () => image.removeAttribute("src"), { once: true }); // a quiet square
       row.retry = find("[data-do=retry]");
       row.dismiss = find("[data-do=dismiss]");
       row.retry.setAttribute("aria-label", `Try ${file.name} again`);
@@ -97,8 +98,10 @@
       row.bar.hidden = state === "done" || state === "failed";
     }
 
+    // One after the other: what is put in place of a sentence that was not read out yet is lost.
     function announce(text) {
-      status.textContent = text;
+      log.append(Object.assign(document.createElement("p"), { textContent: text }));
+      while (log.childElementCount > 20) log.firstElementChild.remove();
     }
 
     // --- the work ---------------------------------------------------------------------------------------------------
@@ -121,7 +124,9 @@
         row.bar.value = 0;
         say(row, "running", "Uploading");
         announce(`Uploading ${file.name}`);
-        const begun = await ask(drop.dataset.begin, { content_type: file.type, size: file.size });
+        const beginning = turn.then(() => ask(drop.dataset.begin, { content_type: file.type, size: file.size }));
+        turn = beginning.catch(() => {});
+        const begun = await beginning;
         await post(begun, row);
         row.bar.removeAttribute("value");
         say(row, "running", "Looking at it");
