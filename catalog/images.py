@@ -128,6 +128,8 @@ def _save(picture: Image.Image, form: str, profile: bytes | None, **options: Any
         picture = picture.convert("RGB")
     if form == "WEBP":
         options = {"quality": 88, "method": 3}
+    elif form == "PNG":
+        options = {"compress_level": 4}  # a tenth larger than 6, in half the time: somebody waits
     if profile:
         options["icc_profile"] = profile
     picture.save(written, form, **options)
