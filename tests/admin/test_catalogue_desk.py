@@ -49,6 +49,30 @@ def test_a_price_that_somebody_else_changed_is_said_and_can_be_changed_knowingly
     assert (str(product.price), product.version) == ("3.10", 3)
 
 
+def nobody_writes(sku: str) -> None:
+    """As when somebody else is quicker between a page's look and the service's statement, with one product alone."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(
+            "CREATE FUNCTION pg_temp.elsewhere() RETURNS trigger LANGUAGE plpgsql AS "
+            f"'BEGIN IF NEW.sku = ''{sku}'' THEN RETURN NULL; END IF; RETURN NEW; END'"
+        )
+        cursor.execute(
+            "CREATE TRIGGER skip BEFORE UPDATE ON catalog_product FOR EACH ROW EXECUTE FUNCTION pg_temp.elsewhere()"
+        )
+
+
+def test_a_price_that_changes_in_the_last_moment_is_refused_by_its_version(staff: Desk) -> None:
+    product = a_product("LATE", price="2.50")
+    nobody_writes("LATE")
+
+    page = staff.dialog("catalog_product_reprice", product.pk, price="3.10", seen_version="1")
+
+    assert "LATE is not at version 1 any more" in page.content.decode()
+    assert 'value="3.10"' in page.content.decode()
+    assert not LogEntry.objects.exists()
+
+
 @pytest.mark.parametrize("typed", [
     {"price": "-1", "seen_version": "1"},
     {"price": "1.234", "seen_version": "1"},
@@ -109,15 +133,7 @@ def somebody_with(*rights: str) -> Desk:
 # --- many at once ----------------------------------------------------------------------------------------------------
 def test_what_is_refused_of_many_is_said_one_by_one_and_holds_no_other_up(staff: Desk) -> None:
     good, bad = a_product("GOOD", status="draft"), a_product("BAD", status="draft")
-    with connection.cursor() as cursor:  # as when somebody else was quicker, with this one product alone
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute(
-            "CREATE FUNCTION pg_temp.elsewhere() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN IF NEW.sku = ''BAD'' THEN RETURN NULL; END IF; RETURN NEW; END'"
-        )
-        cursor.execute(
-            "CREATE TRIGGER skip BEFORE UPDATE ON catalog_product FOR EACH ROW EXECUTE FUNCTION pg_temp.elsewhere()"
-        )
+    nobody_writes("BAD")
     chosen = {"action": "publish_all", "_selected_action": [good.pk, bad.pk]}
 
     page = staff.client.post(reverse("admin:catalog_product_changelist"), chosen, follow=True)

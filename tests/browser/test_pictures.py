@@ -82,7 +82,9 @@ def test_pictures_are_uploaded_at_once_each_with_its_fate_and_nothing_typed_is_l
     assert is_clean(window)
 
 
-def test_what_is_dropped_is_uploaded_and_a_lost_connection_can_be_mended(look: Looker, shop: Shop) -> None:
+def test_what_is_dropped_is_uploaded_and_a_lost_connection_can_be_mended(
+    look: Looker, shop: Shop, files: list[Path]
+) -> None:
     product = shop.product(on_hand=3)
     window = look(width=390, scheme="dark")
     page = window.page
@@ -108,5 +110,10 @@ def test_what_is_dropped_is_uploaded_and_a_lost_connection_can_be_mended(look: L
     page.get_by_role("button", name="Try dropped.png again").click()
     page.locator("#images-group .form-group.original").wait_for()
     assert ProductImage.objects.shown().filter(product=product).count() == 1
+
+    page.locator("[name=images-0-alt]").fill("Typed, not saved")
+    page.get_by_label("Drop pictures here, or choose files").set_input_files(files[0])
+    page.locator("#images-group .form-group.original").nth(1).wait_for()
+    assert page.locator("[name=images-0-alt]").input_value() == "Typed, not saved"
     window.complaints.clear()  # the lost connection is one
     assert window.is_clean()
