@@ -73,7 +73,7 @@
       row.bar.setAttribute("aria-label", `Upload of ${file.name}`);
       image.src = URL.createObjectURL(file);
       image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
-      image.addEventListener("error", () => image.removeAttribute("src"), { once: true }); // a quiet square
+      image.addEventListener("error", () => image.replaceWith(noPreview()), { once: true });
       row.retry = find("[data-do=retry]");
       row.dismiss = find("[data-do=dismiss]");
       row.retry.setAttribute("aria-label", `Try ${file.name} again`);
@@ -89,6 +89,11 @@
       });
       say(row, "waiting", "Waiting");
       return row;
+    }
+
+    function noPreview() {
+      const look = { className: "shop-picture shop-none material-symbols-outlined", textContent: "broken_image" };
+      return Object.assign(document.createElement("span"), look, { ariaHidden: "true" });
     }
 
     function say(row, state, text) {
