@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -12,7 +13,8 @@ from django.urls import reverse
 from catalog.models import Product, ProductImage, StockMovement
 from catalog.services import change_product
 from tests.admin.conftest import BACKEND, Desk, a_product, an_order
-from tests.catalog.files import a_picture
+from tests.catalog.files import a_picture, from_a_telephone, opened
+from vibecode import bucket
 from vibecode.models import OutboxEvent
 
 
@@ -202,6 +204,26 @@ def test_only_who_may_change_a_product_may_give_it_pictures(staff: Desk) -> None
     assert staff.send("catalog_product_begin_picture", 999_999).status_code == 404
     assert staff.send("catalog_product_complete_picture", a_product("CUP").pk, begun["id"]).status_code == 404
     assert ProductImage.objects.count() == 1
+
+
+def test_without_scripts_a_picture_comes_along_with_a_new_product_and_loses_what_the_camera_wrote(staff: Desk) -> None:
+    file = SimpleUploadedFile("photo.png", from_a_telephone(), content_type="image/png")  # browsers guess by the name
+
+    answer = staff.send(
+        "catalog_product_add",
+        **{
+            "sku": "mug", "name": "Mug", "price": "3.20", "status": "draft", "images-TOTAL_FORMS": "1",
+            "images-INITIAL_FORMS": "0", "images-0-file": file, "images-0-alt": "A mug", "images-0-position": "3",
+        },
+    )  # fmt: skip
+
+    picture = ProductImage.objects.get(product__sku="MUG")
+    kept = bucket.read(str(picture.file.name))
+    assert answer.status_code == 302
+    assert kept is not None
+    assert (kept.content_type, opened(kept.content).size, b"Nosy" in kept.content) == ("image/jpeg", (48, 64), False)
+    assert (picture.alt, picture.position, picture.width) == ("A mug", 3, 48)
+    assert OutboxEvent.objects.filter(detail_type="Picture Stored").count() == 1
 
 
 def test_a_picture_that_nobody_has_looked_at_is_on_no_page(staff: Desk) -> None:

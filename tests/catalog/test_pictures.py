@@ -118,6 +118,17 @@ def test_the_bucket_lets_pages_post_and_forgets_what_nobody_fetched() -> None:
     assert (rule["Filter"]["Prefix"], rule["Expiration"]["Days"], rule["Status"]) == ("uploads/", 1, "Enabled")
 
 
+def test_only_pages_of_ours_may_post_what_we_signed(staff: Caller, product: Make) -> None:
+    product("LAMP")
+    url = begin(staff).json()["url"]
+
+    for origin, status in (("http://127.0.0.1:8000", 200), ("https://elsewhere.example", 403)):
+        asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = httpx.options(url, headers=asks, trust_env=False)
+        assert answer.status_code == status, origin
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
+
+
 def test_two_uploads_have_nothing_in_common_but_their_order(staff: Caller, product: Make) -> None:
     product("LAMP")
 
