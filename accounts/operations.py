@@ -8,8 +8,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from vibecode import aws
-from vibecode.bearer import STAFF_GROUPS
 from vibecode.operations import BadArguments
+from vibecode.rights import GROUPS
 
 
 def create_staff_user(*, email: str, group: str = "admin") -> dict[str, Any]:
@@ -21,8 +21,8 @@ def create_staff_user(*, email: str, group: str = "admin") -> dict[str, Any]:
         validate_email(email)
     except ValidationError:
         raise BadArguments("email must be an address such as jane@shop.example.") from None
-    if group not in STAFF_GROUPS:
-        raise BadArguments(f"group must be one of {', '.join(sorted(STAFF_GROUPS))}.")
+    if group not in GROUPS:
+        raise BadArguments(f"group must be one of {', '.join(sorted(GROUPS))}.")
     cognito = aws.client("cognito-idp")
     pool = settings.COGNITO_USER_POOL_ID
     try:

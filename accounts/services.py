@@ -8,8 +8,8 @@ from django.db import connection, transaction
 
 from accounts.events import UserRegistered
 from accounts.models import Address, User
-from vibecode.bearer import STAFF_GROUPS
 from vibecode.outbox import publish
+from vibecode.rights import GROUPS
 
 
 def register_user(*, sub: str, email: str, name: str = "") -> User:
@@ -50,7 +50,7 @@ def rename_user(*, user: User, name: str) -> User:
 
 def take_over_groups(*, user: User, groups: Iterable[str]) -> User:
     """Give the user's session the rights of the token's Cognito groups, and take away all others."""
-    names = set(groups) & STAFF_GROUPS
+    names = set(groups) & GROUPS.keys()
     with transaction.atomic():
         user.groups.set(Group.objects.filter(name__in=names))
         user.is_staff = bool(names)

@@ -20,6 +20,7 @@ from vibecode import bucket
 from vibecode.errors import Conflict, Unprocessable
 from vibecode.outbox import publish
 from vibecode.resources import UPLOAD_DAYS, UPLOAD_SECONDS, UPLOADS
+from vibecode.rights import Actor, Right
 
 if TYPE_CHECKING:
     from catalog.images import Picture
@@ -61,12 +62,15 @@ class Upload:
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------
-def begin_upload(*, product: Product, content_type: str, size: int | None = None, alt: str = "") -> Upload:
+def begin_upload(
+    *, product: Product, content_type: str, actor: Actor, size: int | None = None, alt: str = ""
+) -> Upload:
     """Sign a form with which a browser stores one picture, within ten minutes, under a key that nobody can guess.
 
-    The picture is seen by nobody until complete_upload has looked at it. No network. Raises PictureRefused for a type
-    or a size (bytes) that S3 would not take with it either.
+    The picture is seen by nobody until complete_upload has looked at it. No network. Raises Denied, and
+    PictureRefused for a type or a size (bytes) that S3 would not take with it either.
     """
+    actor.must(Right.CATALOGUE)
     if content_type not in PICTURE_TYPES:
         raise PictureRefused(f"Not every browser shows {content_type[:80]!r}: choose a JPEG, PNG, WebP or GIF.")
     _check_size(size)
@@ -78,12 +82,13 @@ def begin_upload(*, product: Product, content_type: str, size: int | None = None
     return Upload(image, form.url, form.fields)
 
 
-def complete_upload(*, image: ProductImage) -> ProductImage:
+def complete_upload(*, image: ProductImage, actor: Actor) -> ProductImage:
     """Look at what was stored, and show it. Asked again it answers the same, and does nothing.
 
-    Raises PictureRefused for good, its file is gone then; PictureNotUploaded while there is none; PictureGone; and
-    StorageAway. Network, so outside of any transaction.
+    Raises Denied; PictureRefused for good, its file is gone then; PictureNotUploaded while there is none; PictureGone;
+    and StorageAway. Network, so outside of any transaction.
     """
+    actor.must(Right.CATALOGUE)
     if image.state == ProductImage.State.REFUSED:
         raise PictureRefused(image.refusal)
     if image.state == ProductImage.State.READY:

@@ -16,6 +16,7 @@ from catalog.events import StockLow
 from catalog.models import Category, LineStock, Product, ShelfLine, Stock, StockMovement, slug_of
 from vibecode.errors import Conflict, Fault, Stale, Unprocessable
 from vibecode.outbox import publish
+from vibecode.rights import Actor, Right
 
 MOST_ON_HAND = 10**9
 
@@ -150,11 +151,12 @@ def save_category(*, category: Category) -> Category:
 
 
 # --- stock: on request -----------------------------------------------------------------------------------------------
-def adjust_stock(*, product: Product, delta: int, reason: str, actor: str, reference: str = "") -> Stock:
+def adjust_stock(*, product: Product, delta: int, reason: str, actor: Actor, reference: str = "") -> Stock:
     """Add to what is on hand (a delivery), or take away (a correction): one movement. ``delta`` in units, not 0.
 
-    Raises StockReserved when fewer would be left than orders hold, StockTooLarge beyond a thousand million.
+    Raises Denied, StockReserved when fewer would be left than orders hold, StockTooLarge beyond a thousand million.
     """
+    actor.must(Right.STOCK)
     kind = StockMovement.Kind.RECEIVE if delta > 0 else StockMovement.Kind.ADJUST
     with transaction.atomic(savepoint=False):
         changed = Stock.objects.filter(
@@ -177,7 +179,7 @@ def adjust_stock(*, product: Product, delta: int, reason: str, actor: str, refer
             cause=StockMovement.Cause.REQUEST,
             reference=reference,
             reason=reason,
-            actor=actor,
+            actor=actor.name,
         )
         _tell_of_low([(product.sku, stock.available - delta, stock.available, stock.reorder_point)])
     return stock

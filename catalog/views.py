@@ -30,8 +30,8 @@ from catalog.serializers import (
 from catalog.services import adjust_stock, archive_product, change_product, create_product
 from vibecode.api import (
     IsStaff,
+    actor,
     answer_tagged,
-    bearer,
     etag_of,
     expected_version,
     for_schema,
@@ -124,12 +124,11 @@ class ProductViewSet(GenericViewSet[Product]):
     def stock(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Add units to what is on hand, or take some away: one movement in the ledger."""
         values = parse(StockIn, request)
-        token = bearer(request)
         stock = adjust_stock(
             product=self.get_object(),
             delta=values["delta"],
             reason=values["reason"],
-            actor=token.sub if token else "",
+            actor=actor(request),
         )
         return Response(StockOut(stock).data)
 
@@ -145,6 +144,7 @@ class ProductViewSet(GenericViewSet[Product]):
         upload = begin_upload(
             product=self.get_object(),
             content_type=values["contentType"],
+            actor=actor(request),
             size=values.get("size"),
             alt=values.get("alt", ""),
         )
@@ -152,7 +152,7 @@ class ProductViewSet(GenericViewSet[Product]):
 
     # Not @idempotent: it would wait for S3 inside a transaction. A picture is completed once however often it is asked.
     @described(request=None, responses=ImageOut)
-    def complete_image(self, request: Request, sku: str, image_id: int) -> Response:  # noqa: ARG002 -- the framework's signature
+    def complete_image(self, request: Request, sku: str, image_id: int) -> Response:
         """Look at what was stored, and show the picture.
 
         Its camera data are dropped and it is turned upright. 409 `picture-not-uploaded` while there is no file, 422
@@ -161,7 +161,7 @@ class ProductViewSet(GenericViewSet[Product]):
         """
         images = ProductImage.objects.select_related("product")
         image = get_object_or_404(images, pk=image_id, product__sku=sku.upper())
-        return Response(ImageOut(complete_upload(image=image)).data)
+        return Response(ImageOut(complete_upload(image=image, actor=actor(request))).data)
 
 
 class CategoryTreeView(APIView):

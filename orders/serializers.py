@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.serializers import AddressIn
-from orders.models import Order, Payment, Refund, Wishes
+from orders.models import Order, Payment, Wishes
 from orders.services import Basket
 from orders.status import FulfilmentStatus, Mark, OrderStatus, PaymentState, PaymentStatus, RefundState
 from vibecode.api import Input, Moment, Money, Pattern, Text, Whole
@@ -41,11 +41,8 @@ class OrderIn(Input):
     note = Text(max_length=1000, required=False, allow_blank=True)
 
     def validate_items(self, items: list[dict[str, Any]]) -> dict[str, int]:
-        """Quantities by SKU: equal SKUs are added up, SKUs are upper case."""
-        quantities: dict[str, int] = {}
-        for item in items:
-            sku = item["sku"].upper()
-            quantities[sku] = quantities.get(sku, 0) + item["quantity"]
+        """Quantities by SKU, not too many of either."""
+        quantities = _added_up(items)
         if len(quantities) > MOST_SKUS:
             raise serializers.ValidationError(
                 f"items must have at most {MOST_SKUS} different SKUs; there are {len(quantities)}."
@@ -76,6 +73,15 @@ def basket_of(values: dict[str, Any]) -> Basket:
             note=values.get("note", ""),
         ),
     )
+
+
+def _added_up(items: list[dict[str, Any]]) -> dict[str, int]:
+    """Quantities by SKU: equal SKUs are added up, SKUs are upper case."""
+    quantities: dict[str, int] = {}
+    for item in items:
+        sku = item["sku"].upper()
+        quantities[sku] = quantities.get(sku, 0) + item["quantity"]
+    return quantities
 
 
 class ItemOut(serializers.Serializer[Any]):
@@ -149,25 +155,134 @@ class CancelIn(Input):
     reason = Text(max_length=200, required=False, allow_blank=True)
 
 
-class RefundIn(Input):
-    """How much goes back, and why."""
+class Units(Input):
+    """Which units of an order are meant; all that are left where ``items`` is absent."""
+
+    items: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=ItemIn(), allow_empty=False, max_length=MOST_SKUS, required=False
+    )
+
+    def validate_items(self, items: list[dict[str, Any]]) -> dict[str, int]:
+        """Quantities by SKU."""
+        return _added_up(items)
+
+
+class ShipmentIn(Units):
+    """What leaves the house, and the carrier's number of the parcel."""
+
+    tracking = Text(max_length=100, required=False, allow_blank=True)
+
+
+class DeliveryIn(Units):
+    """What has arrived: all of it, the parcel of a tracking number, or some units."""
+
+    tracking = Text(max_length=100, required=False, allow_blank=True)
+
+
+class ParcelItemOut(serializers.Serializer[Any]):
+    """So many of one SKU in a parcel."""
+
+    sku = serializers.CharField(source="line.sku")
+    quantity = serializers.IntegerField()
+
+
+class ShipmentOut(serializers.Serializer[Any]):
+    """A parcel."""
+
+    number = serializers.IntegerField()
+    tracking = serializers.CharField()
+    items = ParcelItemOut(source="contents", many=True)
+    createdAt = Moment(source="created_at")
+    deliveredAt = Moment(source="delivered_at", allow_null=True)
+
+
+class ShipmentsOut(serializers.Serializer[Any]):
+    """Every parcel of an order, first to last."""
+
+    results = ShipmentOut(many=True)
+
+
+class RefundIn(Units):
+    """How much goes back and for what: money alone, items, or the whole order where neither is given."""
 
     amount = Money(
-        max_digits=20, required=False, help_text="All that is left of what was captured, where it is absent."
+        max_digits=20,
+        required=False,
+        help_text="What the items cost, or all that is left of what was captured, where it is absent.",
+    )
+    restock = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Whether the units go back on the shelf. With an amount alone, none do.",
     )
     reason = Text(max_length=200)
 
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Money alone puts nothing back on a shelf."""
+        if values.get("restock") and "amount" in values and "items" not in values:
+            raise serializers.ValidationError({"restock": "Name the items that go back on the shelf."})
+        return values
 
-class RefundOut(serializers.Serializer[Refund]):
-    """Money on its way back."""
+
+class ReturnIn(Units):
+    """What a customer has sent back: what it cost goes back to them, or ``amount``."""
+
+    amount = Money(max_digits=20, required=False, help_text="What the items cost, where it is absent.")
+    restock = serializers.BooleanField(required=False, default=True, help_text="Whether they go back on the shelf.")
+    reason = Text(max_length=200)
+
+
+class RejectIn(Input):
+    """Why a proposed refund comes to nothing."""
+
+    reason = Text(max_length=200)
+
+
+class RefundItemOut(serializers.Serializer[Any]):
+    """What a refund says of one SKU."""
+
+    sku = serializers.CharField(source="line.sku")
+    quantity = serializers.IntegerField()
+    restocked = serializers.IntegerField()
+
+
+class RefundOut(serializers.Serializer[Any]):
+    """Money on its way back; ``proposed`` until a second person has approved it, where one is needed."""
 
     refundId = serializers.CharField(source="reference")
     orderId = serializers.CharField(source="payment.reference")
     amount = serializers.DecimalField(max_digits=20, decimal_places=2)
     currency = serializers.CharField(source="payment.currency")
     status = serializers.ChoiceField(source="state", choices=RefundState.choices)
+    items = RefundItemOut(source="parts", many=True)
     reason = serializers.CharField()
     createdAt = Moment(source="created_at")
+
+
+class RefundsOut(serializers.Serializer[Any]):
+    """Every refund of an order, first to last."""
+
+    results = RefundOut(many=True)
+
+
+class NoteIn(Input):
+    """What staff tell each other about an order."""
+
+    text = Text(max_length=2000)
+
+
+class NoteOut(serializers.Serializer[Any]):
+    """A note of staff."""
+
+    text = serializers.CharField()
+    author = serializers.CharField(source="actor", help_text="Their Cognito sub.")
+    createdAt = Moment(source="created_at")
+
+
+class NotesOut(serializers.Serializer[Any]):
+    """Every note about an order, first to last."""
+
+    results = NoteOut(many=True)
 
 
 class ReceivedOut(serializers.Serializer[Any]):

@@ -70,9 +70,16 @@ class PaymentState(TextChoices):
 class RefundState(TextChoices):
     """Where a refund is."""
 
+    PROPOSED = "proposed", "Waits for a second person"
     PENDING = "pending", "On its way"
     SETTLED = "settled", "Settled"
     FAILED = "failed", "Failed"
+    REJECTED = "rejected", "Rejected"
+
+    @classmethod
+    def dead(cls) -> list[str]:
+        """In these nothing goes back, and nothing will."""
+        return [cls.FAILED, cls.REJECTED]
 
 
 class LetterState(TextChoices):
@@ -119,12 +126,14 @@ FULFILMENT_MOVES: Mapping[FulfilmentStatus, frozenset[FulfilmentStatus]] = {
     _F.UNFULFILLED: frozenset({_F.RESERVED}),
     _F.RESERVED: frozenset({_F.DEDUCTED, _F.UNFULFILLED}),
     _F.DEDUCTED: frozenset({_F.PARTLY_SHIPPED, _F.SHIPPED, _F.UNFULFILLED}),
-    _F.PARTLY_SHIPPED: frozenset({_F.SHIPPED}),
+    # Delivered at once where all that had left has arrived, and the rest was refunded instead.
+    _F.PARTLY_SHIPPED: frozenset({_F.SHIPPED, _F.DELIVERED}),
     _F.SHIPPED: frozenset({_F.DELIVERED}),
     _F.DELIVERED: frozenset(),
 }
 # A cancellation takes back what is held or deducted, never what has left the house.
 CANCELLABLE = frozenset({_F.UNFULFILLED, _F.RESERVED, _F.DEDUCTED})
+SHIPPABLE = frozenset({_F.DEDUCTED, _F.PARTLY_SHIPPED})
 SHIPMENT = {
     _F.PARTLY_SHIPPED: OrderStatus.PARTLY_SHIPPED,
     _F.SHIPPED: OrderStatus.SHIPPED,

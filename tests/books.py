@@ -15,6 +15,8 @@ import pytest
 
 from orders.models import Order
 from orders.payments import provider
+from orders.services import complete_order, deduct_held_stock
+from orders.workflow import process_payment
 from tests.in_process import Caller, make_product, order_body
 from vibecode.local import child, payments, ports
 from vibecode.local.folder import REPOSITORY
@@ -112,3 +114,19 @@ def placed(shopper: Caller, books: Books) -> Callable[..., Order]:
         return Order.objects.select_related("user").get(number=answer.json()["orderId"])
 
     return place
+
+
+@pytest.fixture
+def completed(shopper: Caller, books: Books) -> Callable[..., Order]:
+    """A maker of orders that are paid and off the shelf, of (SKU, quantity) each."""
+
+    def make(*items: tuple[str, int]) -> Order:
+        for sku, quantity in items:
+            make_product(sku, on_hand=quantity, price="2.50")
+        number = shopper.post("/orders", order_body(*items)).json()["orderId"]
+        process_payment({"orderId": number}, None)
+        order = Order.objects.get(number=number)
+        deduct_held_stock(order=order)
+        return complete_order(order=order)
+
+    return make

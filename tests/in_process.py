@@ -16,6 +16,7 @@ from catalog.models import Product
 from catalog.services import adjust_stock, create_product
 from vibecode import aws
 from vibecode.local.names import CLIENT_ID, DEMO_PASSWORD, POOL_ID
+from vibecode.rights import Actor
 
 FULL = os.environ.get("TEST_SCALE") == "full"  # make test-full
 _numbers = itertools.count(1)
@@ -122,7 +123,7 @@ def make_product(
     name = values.pop("name", f"Product {sku}")
     product = create_product(sku=sku, name=name, values={"price": Decimal(price), "status": status, **values})
     if on_hand:
-        adjust_stock(product=product, delta=on_hand, reason="opening stock", actor="tests")
+        adjust_stock(product=product, delta=on_hand, reason="opening stock", actor=Actor.part("tests"))
     return Product.objects.select_related("stock").get(pk=product.pk)
 
 

@@ -22,6 +22,7 @@ from vibecode.bearer import Token
 from vibecode.describing import described
 from vibecode.errors import Stale
 from vibecode.observability import note
+from vibecode.rights import Actor
 
 
 def bearer(request: Request) -> Token | None:
@@ -33,6 +34,12 @@ def is_staff(request: Request) -> bool:
     """Whether the request's token is of somebody who works here."""
     token = bearer(request)
     return token is not None and token.is_staff
+
+
+def actor(request: Request) -> Actor:
+    """Who asks, with what they may do; a stranger may nothing."""
+    token = bearer(request)
+    return token.actor if token else Actor("")
 
 
 def for_schema(view: APIView) -> bool:

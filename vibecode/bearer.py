@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-STAFF_GROUPS = frozenset({"staff", "admin"})
+from vibecode.rights import GROUPS, Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +18,9 @@ class Token:
     @property
     def is_staff(self) -> bool:
         """Whether the bearer works here."""
-        return bool(self.groups & STAFF_GROUPS)
+        return not self.groups.isdisjoint(GROUPS)
+
+    @property
+    def actor(self) -> Actor:
+        """The bearer, with what their groups may do."""
+        return Actor.person(self.sub, self.groups)

@@ -24,7 +24,8 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.utils import display_for_label
 
-from vibecode.errors import DomainError
+from vibecode.errors import DomainError, Stale
+from vibecode.rights import Actor
 
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
@@ -66,9 +67,13 @@ def name_of(text: str) -> SafeString:
 
 
 # --- who does it, and how ---------------------------------------------------------------------------------------------
-def actor_of(request: HttpRequest) -> str:
-    """Who asks, as the ledger and the timeline name them: by their Cognito sub."""
-    return str(request.user.get_username())
+def actor_of(request: HttpRequest) -> Actor:
+    """Who asks, with the rights of the groups that their sign-in gave them; read once a request."""
+    if not hasattr(request, "actor"):
+        groups = request.user.groups.values_list("name", flat=True) if request.user.is_staff else ()
+        request.actor = Actor.person(request.user.get_username(), groups)  # type: ignore[attr-defined]  # kept for this request
+    actor: Actor = request.actor  # type: ignore[attr-defined]  # set above
+    return actor
 
 
 def id_of(request: HttpRequest) -> int:
@@ -206,6 +211,8 @@ class ShopAdmin(ModelAdmin):
                 done = verb()
         except DomainError as refusal:
             form.add_error(None, refusal.detail)
+            if isinstance(refusal, Stale) and hasattr(form, "renew"):
+                form.renew()
             submit = dialog.get("form_submit_text", "")
             context = {"dialog": dialog, "form": form, "form_submit_text": submit}
             return render(request, "unfold/helpers/dialog.html", context)

@@ -168,6 +168,7 @@ DEMO_PAYMENTS_URL = env.url("DEMO_PAYMENTS_URL", "http://127.0.0.1:5001") if PAY
 STRIPE_API_KEY = "" if PAYMENT_PROVIDER == "demo" else env.secret("STRIPE_API_KEY", None)
 STRIPE_WEBHOOK_SECRET = "" if PAYMENT_PROVIDER == "demo" else env.secret("STRIPE_WEBHOOK_SECRET", None)
 STRIPE_API_URL = env.optional_url("STRIPE_API_URL")  # unset: Stripe itself
+REFUND_LIMIT = env.integer("REFUND_LIMIT", 500)  # of one order, in the shop's currency: more needs a second person
 PAYMENT_ACTION_SECONDS = env.integer("PAYMENT_ACTION_SECONDS", ACTION_SECONDS, least=60, most=ACTION_SECONDS)
 
 # --- mail --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,12 @@ class OrderNumber(StringConverter):
     regex = NUMBER_PATTERN
 
 
+class RefundReference(StringConverter):
+    """A refund's name: its order's number, and which one it is."""
+
+    regex = NUMBER_PATTERN + "-R[1-9][0-9]{0,5}"
+
+
 class Id(StringConverter):
     """A row's id that PostgreSQL can hold."""
 
@@ -32,6 +38,7 @@ class Id(StringConverter):
 
 register_converter(Sku, "sku")
 register_converter(OrderNumber, "order")
+register_converter(RefundReference, "refund")
 register_converter(Id, "id")
 
 products, orders, addresses = ProductViewSet, OrderViewSet, AddressViewSet
@@ -50,7 +57,13 @@ api: list[URLPattern | URLResolver] = [
     path("orders/<order:number>", orders.as_view({"get": "retrieve"})),
     path("orders/<order:number>/timeline", orders.as_view({"get": "timeline"})),
     path("orders/<order:number>/cancel", orders.as_view({"post": "cancel"})),
-    path("orders/<order:number>/refunds", orders.as_view({"post": "refunds"})),
+    path("orders/<order:number>/shipments", orders.as_view({"get": "shipments", "post": "ship"})),
+    path("orders/<order:number>/delivery", orders.as_view({"post": "delivery"})),
+    path("orders/<order:number>/refunds", orders.as_view({"get": "refunds", "post": "refund"})),
+    path("orders/<order:number>/refunds/<refund:refund>/approve", orders.as_view({"post": "approve"})),
+    path("orders/<order:number>/refunds/<refund:refund>/reject", orders.as_view({"post": "reject"})),
+    path("orders/<order:number>/returns", orders.as_view({"post": "returns"})),
+    path("orders/<order:number>/notes", orders.as_view({"get": "notes", "post": "add_note"})),
     path("payments/stripe/webhook", StripeWebhookView.as_view()),
     path("me", MeView.as_view()),
     path("me/addresses", addresses.as_view({"get": "list", "post": "create"})),

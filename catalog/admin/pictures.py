@@ -28,6 +28,7 @@ from catalog.pictures import (
     remove_picture,
 )
 from vibecode.bucket import StorageAway
+from vibecode.desk import actor_of
 from vibecode.errors import Away, DomainError
 
 if TYPE_CHECKING:
@@ -141,18 +142,18 @@ def begin_picture(request: HttpRequest, product: Product) -> JsonResponse:
         return JsonResponse({"detail": "The page asks for something strange: load it anew."}, status=400)
 
     def answer() -> dict[str, Any]:
-        upload = begin_upload(product=product, **form.cleaned_data)
+        upload = begin_upload(product=product, actor=actor_of(request), **form.cleaned_data)
         return {"id": upload.image.pk, "url": upload.url, "fields": dict(upload.fields)}
 
     return _answer(answer)
 
 
-def complete_picture(picture: ProductImage, log: Callable[[Product], object]) -> JsonResponse:
+def complete_picture(request: HttpRequest, picture: ProductImage, log: Callable[[Product], object]) -> JsonResponse:
     """The picture as it is shown, with the product's version from now on; ``log`` is called once it is."""
 
     def answer() -> dict[str, Any]:
         before = picture.state
-        shown = complete_upload(image=picture)
+        shown = complete_upload(image=picture, actor=actor_of(request))
         if before != shown.state:
             log(shown.product)
         return {"id": shown.pk, "url": shown.file.url, "version": shown.product.version}

@@ -110,6 +110,7 @@ class ProductForm(ServiceForm):
 class PriceForm(BaseDialogForm):  # type: ignore[misc,unused-ignore]  # unfold ships no types
     """A new price for the product that was on the screen."""
 
+    data: Any
     price = forms.DecimalField(
         min_value=Decimal(0), max_digits=12, decimal_places=2, widget=UnfoldAdminDecimalFieldWidget({"autofocus": True})
     )
@@ -132,8 +133,13 @@ class PriceForm(BaseDialogForm):  # type: ignore[misc,unused-ignore]  # unfold s
                 f"Somebody else changed {self.product.sku} while you had this open; its price is now {theirs}. "
                 "Press the button again to put yours in its place.",
             )
-            self.data: dict[str, Any] = {**dict(self.data.items()), "seen_version": str(self.product.version)}
+            self.renew()
         return cleaned
+
+    def renew(self) -> None:
+        """After a refusal: what was typed stays, and the next try is about the product as it is now."""
+        now = Product.objects.filter(pk=self.object_id).values_list("version", flat=True).first()
+        self.data = {**dict(self.data.items()), "seen_version": str(now)}
 
 
 REPRICE = ActionDialog(
@@ -246,7 +252,7 @@ class ProductAdmin(ShopAdmin):
         uploaded = found.filter(product=self._changeable(request, product)).first()
         if uploaded is None:
             raise Http404
-        return complete_picture(uploaded, lambda shown: self.log_change(request, shown, "Picture added."))
+        return complete_picture(request, uploaded, lambda shown: self.log_change(request, shown, "Picture added."))
 
     def _changeable(self, request: HttpRequest, pk: int) -> Product:
         """The product, for who may change it."""

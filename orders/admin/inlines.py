@@ -11,7 +11,17 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
 from accounts.models import User
-from orders.models import Letter, OrderLine, Payment, TimelineEntry
+from orders.models import (
+    Letter,
+    OrderLine,
+    OrderNote,
+    Payment,
+    Refund,
+    RefundLine,
+    Shipment,
+    ShipmentLine,
+    TimelineEntry,
+)
 from orders.status import LetterState, PaymentState, RefundState
 from vibecode.desk import ReadOnlyInline, label, link_to, money, name_of, over
 
@@ -24,9 +34,11 @@ PAYMENT: dict[str, str] = {
     PaymentState.UNKNOWN: "danger",
 }
 REFUND: dict[str, str] = {
+    RefundState.PROPOSED: "warning",
     RefundState.PENDING: "warning",
     RefundState.SETTLED: "success",
     RefundState.FAILED: "danger",
+    RefundState.REJECTED: "",
 }
 LETTER: dict[str, str] = {
     LetterState.WAITING: "warning",
@@ -44,13 +56,38 @@ def figure(amount: Any, currency: str) -> SafeString:
     return format_html('<span class="shop-number">{}</span>', money(amount, currency))
 
 
+def units(text: str) -> SafeString:
+    """A number of things, as figures stand in columns."""
+    return format_html('<span class="shop-number">{}</span>', text)
+
+
+def with_person(rows: Any) -> Any:
+    """Rows with an ``actor``, and the person behind their sub in the same statement."""
+    person = User.objects.filter(cognito_sub=models.OuterRef("actor"))
+    return rows.annotate(
+        person_id=models.Subquery(person.values("pk")), person_email=models.Subquery(person.values("email"))
+    )
+
+
+def person_of(row: Any) -> SafeString | str:
+    """A person, or the part of the shop that did it."""
+    if row.person_id is None:
+        return row.actor or "-"
+    return link_to("accounts_user", row.person_id, name_of(row.person_email or row.actor))
+
+
+def exactly(moment: Any) -> SafeString:
+    """To the second: much happens within a minute."""
+    return units(date_format(localtime(moment), "j M Y, H:i:s"))
+
+
 class LineInline(ReadOnlyInline):
     """What was bought, with name and price as they were."""
 
     model = OrderLine
     ordering = ("position",)
-    fields = ("position", "thing", "name_then", "price", "quantity", "amount")
-    readonly_fields = ("thing", "name_then", "price", "amount")
+    fields = ("position", "thing", "name_then", "price", "quantity", "amount", "sent", "given_back")
+    readonly_fields = ("thing", "name_then", "price", "amount", "sent", "given_back")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[OrderLine]:
         """With the order, for its currency."""
@@ -77,6 +114,18 @@ class LineInline(ReadOnlyInline):
         """For all of them."""
         return figure(line.line_total, line.order.currency)
 
+    @admin.display(description="shipped")
+    def sent(self, line: OrderLine) -> SafeString:
+        """How many have left the house, of those that are to."""
+        return units(
+            f"{line.shipped:,} of {line.quantity - line.withdrawn:,}" if line.quantity > line.withdrawn else "-"
+        )
+
+    @admin.display(description="refunded")
+    def given_back(self, line: OrderLine) -> SafeString:
+        """How many were given money back for."""
+        return units(f"{line.refunded:,}" if line.refunded else "-")
+
 
 class TimelineInline(ReadOnlyInline):
     """What happened to it, first to last."""
@@ -88,31 +137,102 @@ class TimelineInline(ReadOnlyInline):
     readonly_fields = ("moment", "who", "details")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[TimelineEntry]:
-        """With the person behind each actor's sub in the same statement."""
-        person = User.objects.filter(cognito_sub=models.OuterRef("actor"))
-        entries: models.QuerySet[TimelineEntry] = super().get_queryset(request)
-        return entries.annotate(
-            person_id=models.Subquery(person.values("pk")), person_email=models.Subquery(person.values("email"))
-        )
+        """With the person behind each actor's sub."""
+        entries: models.QuerySet[TimelineEntry] = with_person(super().get_queryset(request))
+        return entries
 
     @admin.display(description="time")
     def moment(self, entry: TimelineEntry) -> SafeString:
-        """To the second: much happens within a minute."""
-        return format_html(
-            '<span class="shop-number">{}</span>', date_format(localtime(entry.timestamp), "j M Y, H:i:s")
-        )
+        """When."""
+        return exactly(entry.timestamp)
 
     @admin.display(description="by")
     def who(self, entry: Any) -> SafeString | str:
-        """A person, or the part of the shop that did it."""
-        if entry.person_id is None:
-            return entry.actor or "-"
-        return link_to("accounts_user", entry.person_id, name_of(entry.person_email or entry.actor))
+        """Who did it."""
+        return person_of(entry)
 
     @admin.display(description="details")
     def details(self, entry: TimelineEntry) -> SafeString | str:
         """What else is known."""
-        return format_html_join(" · ", "{}: {}", entry.data.items()) or "-"
+        return format_html_join(" · ", "{}: {}", ((name, _words(value)) for name, value in entry.data.items())) or "-"
+
+
+def _words(value: Any) -> str:
+    """A fact's detail: units by SKU as people write them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{count} × {sku}" for sku, count in value.items())
+    return str(value)
+
+
+class NoteInline(ReadOnlyInline):
+    """What colleagues wrote about it."""
+
+    model = OrderNote
+    ordering = ("id",)
+    verbose_name_plural = "notes"
+    fields = ("moment", "who", "words")
+    readonly_fields = ("moment", "who", "words")
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[OrderNote]:
+        """With the person behind each actor's sub."""
+        notes: models.QuerySet[OrderNote] = with_person(super().get_queryset(request))
+        return notes
+
+    @admin.display(description="time")
+    def moment(self, note: OrderNote) -> SafeString:
+        """When."""
+        return exactly(note.created_at)
+
+    @admin.display(description="by")
+    def who(self, note: Any) -> SafeString | str:
+        """Who wrote it."""
+        return person_of(note)
+
+    @admin.display(description="note")
+    def words(self, note: OrderNote) -> SafeString:
+        """In their words, with their line breaks."""
+        return format_html('<bdi class="shop-words">{}</bdi>', note.text)
+
+
+class ShipmentInline(ReadOnlyInline):
+    """What has left the house."""
+
+    model = Shipment
+    ordering = ("number",)
+    verbose_name_plural = "parcels"
+    fields = ("number", "moment", "tracking", "what", "arrived", "who")
+    readonly_fields = ("moment", "what", "arrived", "who")
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Shipment]:
+        """With what is in each in one more statement."""
+        contents = ShipmentLine.objects.select_related("line").order_by("line__position")
+        parcels: models.QuerySet[Shipment] = with_person(super().get_queryset(request))
+        return parcels.prefetch_related(models.Prefetch("lines", contents))
+
+    @admin.display(description="shipped")
+    def moment(self, parcel: Shipment) -> SafeString:
+        """When it left."""
+        return exactly(parcel.created_at)
+
+    @admin.display(description="contents")
+    def what(self, parcel: Shipment) -> SafeString | str:
+        """Units by SKU."""
+        return format_html_join(
+            "", "<div>{} × {}</div>", ((each.quantity, each.line.sku) for each in parcel.lines.all())
+        )
+
+    @admin.display(description="delivered")
+    def arrived(self, parcel: Shipment) -> SafeString | str:
+        """When all of it had arrived; how much of it has."""
+        if parcel.delivered_at:
+            return exactly(parcel.delivered_at)
+        there = sum(each.delivered for each in parcel.lines.all())
+        return f"{there:,} so far" if there else "-"
+
+    @admin.display(description="by")
+    def who(self, parcel: Any) -> SafeString | str:
+        """Who sent it."""
+        return person_of(parcel)
 
 
 class PaymentInline(ReadOnlyInline):
@@ -125,9 +245,11 @@ class PaymentInline(ReadOnlyInline):
     readonly_fields = ("where", "captured_figure", "refunds_list")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Payment]:
-        """With its refunds in one more statement."""
+        """With its refunds and their items in two more statements."""
         payments: models.QuerySet[Payment] = super().get_queryset(request)
-        return payments.prefetch_related("refunds")
+        items = RefundLine.objects.select_related("line").order_by("line__position")
+        refunds = with_person(Refund.objects.order_by("id")).prefetch_related(models.Prefetch("lines", items))
+        return payments.prefetch_related(models.Prefetch("refunds", refunds))
 
     @admin.display(description="payment")
     def where(self, payment: Payment) -> SafeString:
@@ -141,16 +263,25 @@ class PaymentInline(ReadOnlyInline):
 
     @admin.display(description="refunds")
     def refunds_list(self, payment: Payment) -> SafeString | str:
-        """Each with where it is, and why it failed."""
-        rows = (
-            (
-                figure(refund.amount, payment.currency),
-                label(refund.state, refund.get_state_display(), REFUND),
-                refund.last_error,
+        """Each with where it is, what for, by whom, and why it came to nothing."""
+        return (
+            format_html_join(
+                "", "<div>{}</div>", ((_refund(each, payment.currency),) for each in payment.refunds.all())
             )
-            for refund in payment.refunds.all()
+            or "-"
         )
-        return format_html_join("", "<div>{} {} {}</div>", rows) or "-"
+
+
+def _refund(refund: Any, currency: str) -> SafeString:
+    items = ", ".join(f"{each.quantity} × {each.line.sku}" for each in refund.lines.all())
+    said = [part for part in (items, refund.reason, refund.last_error) if part]
+    return format_html(
+        "{} {} <small>{} ({})</small>",
+        figure(refund.amount, currency),
+        label(refund.state, refund.get_state_display(), REFUND),
+        name_of(" · ".join(said)),
+        person_of(refund),
+    )
 
 
 class LetterInline(ReadOnlyInline):

@@ -1,29 +1,32 @@
-"""Orders in the admin: to be read, searched and cancelled. Everything else that happens to one is a service's doing."""
+"""Orders in the admin: the list and the page of each. What can be done to one stands in verbs.py."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.db import models
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilter
-from unfold.dataclasses import ActionDialog
-from unfold.enums import ActionVariant
 
-from orders.admin.inlines import LetterInline, LineInline, PaymentInline, TimelineInline, figure
+from orders.admin.inlines import (
+    LetterInline,
+    LineInline,
+    NoteInline,
+    PaymentInline,
+    ShipmentInline,
+    TimelineInline,
+    figure,
+)
+from orders.admin.verbs import OrderVerbs
 from orders.models import Order, OrderLine
-from orders.services import cancel_order, execution_name
-from orders.status import CANCELLABLE, FulfilmentStatus, Mark, OrderStatus, PaymentStatus
+from orders.services import execution_name
+from orders.status import FulfilmentStatus, Mark, OrderStatus, PaymentStatus
 from vibecode.desk import (
     DayFilter,
-    ReadOnlyAdmin,
-    ReasonForm,
-    actor_of,
-    dialog_action,
     label,
     link_to,
     name_of,
@@ -71,19 +74,13 @@ EXECUTION = {
     "ABORTED": ("Aborted", "danger"),
 }
 ADDRESS = ("name", "line1", "line2", "postalCode", "city", "region", "country", "phone")
-CANCEL = ActionDialog(
-    title="Cancel this order?",
-    description="What it holds goes back on the shelf, and what was paid is refunded. This cannot be undone.",
-    form_class=ReasonForm,
-    form_submit_text="Cancel the order",
-)
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(OrderVerbs):
     """What people bought."""
 
-    inlines = (LineInline, PaymentInline, LetterInline, TimelineInline)
+    inlines = (LineInline, NoteInline, ShipmentInline, PaymentInline, LetterInline, TimelineInline)
     list_display = ("placed", "state", "amount", "lines", "money_state", "fulfilment", "customer")
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -108,7 +105,6 @@ class OrderAdmin(ReadOnlyAdmin):
             ("completed_at", "cancelled_at", "failed_at"), "cancel_reason", ("updated_at", "version", "execution"),
         )}),
     )  # fmt: skip
-    actions_detail = ("cancel",)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Order]:
         """With customer and number of lines in the same statement."""
@@ -126,32 +122,6 @@ class OrderAdmin(ReadOnlyAdmin):
         """Staff's search, as the API has it."""
         words = search_term.replace("\x00", "").strip()
         return (queryset.matching(words) if words else queryset), False
-
-    def has_cancel_permission(self, request: HttpRequest, _: Any = None) -> bool:
-        """Who may call an order off."""
-        return request.user.has_perm("orders.change_order")
-
-    def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
-        """Cancel only what can be cancelled."""
-        order = self.get_object(request, str(object_id))
-        if order is None or order.mark == Mark.CANCELLED or order.fulfilment_status not in CANCELLABLE:
-            return []
-        offers: list[Any] = super().get_actions_detail(request, object_id)
-        return offers
-
-    @dialog_action(
-        CANCEL, "Cancel order", permissions=["cancel"], icon="cancel", url_path="cancel", variant=ActionVariant.DANGER
-    )
-    def cancel(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
-        """Call it off."""
-        order, reason = self.found(request, object_id), form.cleaned_data["reason"]
-
-        def act() -> str:
-            cancel_order(order=order, reason=reason, actor=actor_of(request))
-            self.log_change(request, order, f"Cancelled: {reason}")
-            return f"{order.number} is cancelled."
-
-        return self.answer_dialog(request, form, CANCEL, act)
 
     @admin.display(description="order", ordering="created_at")
     def placed(self, order: Order) -> SafeString:

@@ -5,11 +5,11 @@ Longer than most modules: the statement that writes an order stands beside the t
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 from django.db import connection, models
@@ -29,7 +29,7 @@ from orders.status import (
     PaymentStatus,
     RefundState,
 )
-from vibecode.errors import Conflict
+from vibecode.errors import Conflict, Stale
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 NUMBER_PATTERN = r"ORD-[0-9A-HJKMNP-TV-Z]{26}"
@@ -320,6 +320,15 @@ class Order(models.Model):
         self._write(changes)
         return True
 
+    def expect(self, version: int | None) -> None:
+        """Raise Stale where the caller has read another version than this one; None asks for nothing."""
+        if version is not None and version != self.version:
+            raise Stale(
+                f"{self.number} is at version {self.version}, not at {version}: somebody else has changed it. "
+                "Read it again.",
+                version=self.version,
+            )
+
     def move_on(self) -> None:
         """One version up, for a fact that changes no state. Raises IllegalTransition as move_to does."""
         self._write({})
@@ -332,7 +341,7 @@ class Order(models.Model):
             raise IllegalTransition(f"{self.number} was changed by somebody else just now: read it again.")
         self.refresh_from_db(fields=[*changes, "version", "updated_at", "status"])
 
-    def tell(self, fact: str, *, actor: str, **data: str) -> None:
+    def tell(self, fact: str, *, actor: str, **data: Any) -> None:
         """Add a fact to the order's timeline. The caller holds the order's lock."""
         TimelineEntry.objects.create(order=self, type=fact, version=self.version, actor=actor, data=data)
 
@@ -359,13 +368,49 @@ class Order(models.Model):
         return max((end for end in ends if end), default=None)
 
     def line_stock(self) -> list[LineStock]:
-        """The lines as the catalogue's services want them, by product."""
-        lines = OrderLine.objects.filter(order=self).order_by("product_id", "id")
-        return [LineStock(line.pk, line.product_id, line.quantity) for line in lines]
+        """What was ordered and not refunded by item, as the catalogue's services want it, by product."""
+        lines = OrderLine.objects.filter(order=self, quantity__gt=F("refunded")).order_by("product_id", "id")
+        return [LineStock(line.pk, line.product_id, line.quantity - line.refunded) for line in lines]
+
+
+class Counts(NamedTuple):
+    """What is added to a line's counters, in units."""
+
+    shipped: int = 0
+    refunded: int = 0
+    withdrawn: int = 0
+    restocked: int = 0
+
+
+class OrderLineQuerySet(models.QuerySet["OrderLine"]):
+    """Lines, and the statement that counts what becomes of them."""
+
+    def of(self, order: Order) -> Self:
+        """An order's lines, as they were ordered."""
+        return self.filter(order=order).order_by("position")
+
+    def count_up(self, changes: Mapping[int, Counts]) -> None:
+        """Add to the counters of lines, by their ids, in one statement. The caller holds the order's lock."""
+        with connection.cursor() as cursor:
+            cursor.execute(_COUNT_UP, {"lines": list(changes), **_columns(changes.values())})
+
+
+def _columns(changes: Iterable[Counts]) -> dict[str, list[int]]:
+    return dict(zip(Counts._fields, map(list, zip(*changes, strict=True)), strict=True))
+
+
+_COUNT_UP = """
+UPDATE orders_orderline line
+SET shipped = line.shipped + change.shipped, refunded = line.refunded + change.refunded,
+    withdrawn = line.withdrawn + change.withdrawn, restocked = line.restocked + change.restocked
+FROM unnest(%(lines)s::bigint[], %(shipped)s::int[], %(refunded)s::int[], %(withdrawn)s::int[], %(restocked)s::int[])
+    AS change (id, shipped, refunded, withdrawn, restocked)
+WHERE line.id = change.id
+"""
 
 
 class OrderLine(models.Model):
-    """One product of an order, with its name and price as they were."""
+    """One product of an order, with its name and price as they were, and what became of its units."""
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="lines")
     position = models.PositiveSmallIntegerField()
@@ -379,6 +424,16 @@ class OrderLine(models.Model):
         output_field=models.DecimalField(max_digits=20, decimal_places=2),
         db_persist=True,
     )
+    # Units that have left the house.
+    shipped = models.PositiveIntegerField(default=0, db_default=0)
+    # Units given money back for, whatever became of that refund later: its goods are dealt with.
+    refunded = models.PositiveIntegerField(default=0, db_default=0)
+    # Those of them that had not left yet, and will not any more.
+    withdrawn = models.PositiveIntegerField(default=0, db_default=0)
+    # Units that a refund has put back on the shelf.
+    restocked = models.PositiveIntegerField(default=0, db_default=0)
+
+    objects = OrderLineQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -388,6 +443,19 @@ class OrderLine(models.Model):
                 condition=Q(quantity__gte=1, quantity__lte=100_000), name="order_line_quantity_is_1_to_100000"
             ),
             models.CheckConstraint(condition=Q(unit_price__gte=0), name="order_line_price_is_not_negative"),
+            # However many ship and refund at once: no unit leaves twice, or leaves although its money went back.
+            models.CheckConstraint(
+                condition=Q(quantity__gte=F("shipped") + F("withdrawn")), name="order_line_ships_no_more_than_ordered"
+            ),
+            models.CheckConstraint(
+                condition=Q(refunded__gte=F("withdrawn")), name="order_line_withdraws_no_more_than_refunded"
+            ),
+            models.CheckConstraint(
+                condition=Q(refunded__lte=F("shipped") + F("withdrawn")), name="order_line_refunded_has_left_or_stays"
+            ),
+            models.CheckConstraint(
+                condition=Q(refunded__gte=F("restocked")), name="order_line_restocks_no_more_than_refunded"
+            ),
         ]
         indexes = [
             # Staff's search by SKU.
@@ -396,6 +464,16 @@ class OrderLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.sku}"
+
+    @property
+    def to_ship(self) -> int:
+        """Units that are still to leave the house."""
+        return self.quantity - self.shipped - self.withdrawn
+
+    @property
+    def with_customer(self) -> int:
+        """Units that have left and were not given money back for."""
+        return self.shipped - (self.refunded - self.withdrawn)
 
 
 class TimelineEntry(models.Model):

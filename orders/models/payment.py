@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from orders.models.order import Order
+from orders.models.order import Order, OrderLine
 from orders.status import PaymentState, RefundState
 
 
@@ -37,7 +37,7 @@ class Payment(models.Model):
     currency = models.CharField(max_length=3)
     state = models.CharField(max_length=20, choices=PaymentState, default=PaymentState.INTENDED)
     captured = models.DecimalField(max_digits=20, decimal_places=2, default=Decimal("0.00"))
-    # What was given back or is on its way: refunds that did not fail.
+    # What was given back, is on its way or was proposed: refunds that neither failed nor were rejected.
     refunded = models.DecimalField(max_digits=20, decimal_places=2, default=Decimal("0.00"))
     # For the owner's browser, where the bank asks something; never logged.
     client_secret = models.CharField(max_length=200, blank=True, db_default="")
@@ -85,6 +85,15 @@ class Payment(models.Model):
         return self.captured - self.refunded
 
 
+class RefundQuerySet(models.QuerySet["Refund"]):
+    """Refunds."""
+
+    def with_parts(self) -> Self:
+        """First to last, each with its payment and what it says of lines (one more statement) for ``refund.parts``."""
+        parts = RefundLine.objects.select_related("line").order_by("line__position")
+        return self.select_related("payment").prefetch_related(models.Prefetch("lines", parts, to_attr="parts"))
+
+
 class Refund(models.Model):
     """Money on its way back: written as an intent in the transaction that decided it, settled by a consumer."""
 
@@ -96,9 +105,14 @@ class Refund(models.Model):
     reason = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=20, choices=RefundState, default=RefundState.PENDING)
     actor = models.CharField(max_length=128, blank=True)
+    # The second person, where one was needed.
+    approved_by = models.CharField(max_length=128, blank=True, db_default="")
     last_error = models.CharField(max_length=300, blank=True, db_default="")
     created_at = models.DateTimeField(db_default=Now())
     settled_at = models.DateTimeField(null=True, blank=True)
+
+    parts: "list[RefundLine]"  # set by with_parts()
+    objects = RefundQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -108,11 +122,41 @@ class Refund(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="settled") | Q(settled_at__isnull=False), name="refund_settled_has_its_moment"
             ),
+            # The last word on the second person, whatever the code above believes.
+            models.CheckConstraint(
+                condition=Q(approved_by="") | ~Q(approved_by=F("actor")), name="refund_is_approved_by_somebody_else"
+            ),
         ]
         indexes = [
             # The consumer's and the sweep's look at what is on its way.
             models.Index(fields=["payment"], name="refund_pending", condition=Q(state="pending")),
+            # What waits for a second person, oldest first: the desk.
+            models.Index(fields=["created_at"], name="refund_proposed", condition=Q(state="proposed")),
         ]
 
     def __str__(self) -> str:
         return self.reference
+
+
+class RefundLine(models.Model):
+    """So many units of one line that a refund gives money back for."""
+
+    refund = models.ForeignKey(Refund, on_delete=models.PROTECT, related_name="lines")
+    line = models.ForeignKey(OrderLine, on_delete=models.PROTECT, related_name="+")
+    quantity = models.PositiveIntegerField()
+    # Of these, the ones that had not left the house: they will not.
+    withdrawn = models.PositiveIntegerField(default=0)
+    # And the ones that go back on the shelf.
+    restocked = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["refund", "line"], name="refund_line_stands_once"),
+            models.CheckConstraint(
+                condition=Q(quantity__gt=0, quantity__gte=F("withdrawn")) & Q(quantity__gte=F("restocked")),
+                name="refund_line_quantity_covers_its_parts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.line.sku}"

@@ -3,6 +3,7 @@
 from orders.services.auditing import audit_stock
 from orders.services.cancelling import cancel_order, compensate, fail_order
 from orders.services.fulfilling import OrderIsOver, check_open, complete_order, confirm_order, deduct_held_stock
+from orders.services.noting import add_note
 from orders.services.paying import (
     PaymentDeclined,
     PaymentExpired,
@@ -11,8 +12,16 @@ from orders.services.paying import (
     record_charge,
     settle_money,
 )
+from orders.services.picking import NotInOrder, TooMany
 from orders.services.placing import Basket, TotalMismatch, UnknownPaymentMethod, place_order
-from orders.services.refunding import NotRefundable, request_refund
+from orders.services.refunding import (
+    NotProposed,
+    NotRefundable,
+    approve_refund,
+    reject_refund,
+    request_refund,
+    return_items,
+)
 from orders.services.running import (
     await_customer,
     continue_order,
@@ -23,16 +32,22 @@ from orders.services.running import (
     sweep_orders,
     time_for_the_bank_over,
 )
+from orders.services.shipping import deliver_order, ship_order
 
 __all__ = [
     "Basket",
+    "NotInOrder",
+    "NotProposed",
     "NotRefundable",
     "OrderIsOver",
     "PaymentDeclined",
     "PaymentExpired",
     "PaymentRequiresAction",
+    "TooMany",
     "TotalMismatch",
     "UnknownPaymentMethod",
+    "add_note",
+    "approve_refund",
     "audit_stock",
     "await_customer",
     "cancel_order",
@@ -43,14 +58,18 @@ __all__ = [
     "continue_order",
     "customer_answered",
     "deduct_held_stock",
+    "deliver_order",
     "execution_name",
     "fail_order",
     "pay",
     "payment_news",
     "place_order",
     "record_charge",
+    "reject_refund",
     "request_refund",
+    "return_items",
     "settle_money",
+    "ship_order",
     "start_order",
     "sweep_orders",
     "time_for_the_bank_over",

@@ -11,7 +11,10 @@ def audit_stock() -> list[str]:
 
 
 def _audit_orders() -> list[str]:
-    """Each line's movements must be those of its order's state: reserved, then deducted or released or returned."""
+    """Each line's movements must be those of its order's state: reserved, then deducted or released or returned.
+
+    What a refund put back has returned; a cancellation returns what was not refunded by item.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -23,7 +26,8 @@ def _audit_orders() -> list[str]:
                        coalesce(sum(on_hand_delta) FILTER (WHERE kind = 'return'), 0) AS returned
                 FROM catalog_stockmovement WHERE order_line IS NOT NULL GROUP BY order_line
             ), line AS (
-                SELECT line.id, line.sku, line.quantity, orders.number, orders.fulfilment_status AS state,
+                SELECT line.id, line.sku, line.quantity, line.refunded, line.restocked,
+                       orders.number, orders.fulfilment_status AS state,
                        coalesce(ledger.reserved, 0) AS reserved, coalesce(ledger.released, 0) AS released,
                        coalesce(ledger.deducted, 0) AS deducted, coalesce(ledger.returned, 0) AS returned
                 FROM orders_orderline line
@@ -33,8 +37,11 @@ def _audit_orders() -> list[str]:
             SELECT number, sku, state, quantity, reserved, released, deducted, returned FROM line
             WHERE reserved <> quantity OR returned > deducted OR CASE state
                 WHEN 'reserved' THEN released <> 0 OR deducted <> 0
-                WHEN 'unfulfilled' THEN released + returned <> quantity OR released + deducted <> quantity
-                ELSE released <> 0 OR deducted <> quantity
+                WHEN 'unfulfilled' THEN NOT (
+                    (released = quantity AND deducted = 0 AND returned = 0)
+                    OR (released = 0 AND deducted = quantity AND returned = restocked + quantity - refunded)
+                )
+                ELSE released <> 0 OR deducted <> quantity OR returned <> restocked
             END
             UNION ALL
             SELECT reference, product.sku, 'no such line', movement.order_line, 0, 0, 0, 0

@@ -6,40 +6,48 @@ from django.db.models.functions import Now
 from catalog.models import StockMovement
 from catalog.services import release_stock, return_stock
 from orders.events import OrderCancelled, OrderFailed
-from orders.models import IllegalTransition, Order
+from orders.models import IllegalTransition, Order, Payment
 from orders.payments import Intent, RefundRefused, provider_of
 from orders.services.paying import payment_of, record_charge
-from orders.services.refunding import give_back_the_rest, settle_refunds
+from orders.services.refunding import give_back_the_rest, settle_refunds, withdraw_proposals
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
 from vibecode.observability import metric
 from vibecode.outbox import publish
+from vibecode.rights import Actor, Right
+
+WORKFLOW = Actor.part("workflow")
 
 
-def cancel_order(*, order: Order, reason: str, actor: str) -> Order:
+def cancel_order(*, order: Order, reason: str, actor: Actor, expected_version: int | None = None) -> Order:
     """Call an order off: held stock is released, deducted stock returns, what was paid is on its way back.
 
     Answers at once: the refund is an intent, and what the provider could still capture is voided by the consumer of
-    Order Cancelled. Twice is harmless and changes nothing. Raises IllegalTransition once something has shipped.
+    Order Cancelled. Twice is harmless and changes nothing. Its owner may, and who has the right to.
+    Raises Denied, Stale, or IllegalTransition once something has shipped.
     """
+    if actor.name != order.user.cognito_sub:
+        actor.must(Right.CANCEL)
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         if order.mark == Mark.CANCELLED:
             return order
+        order.expect(expected_version)
         _check_cancellable(order)
+        withdraw_proposals(Payment.objects.locked().filter(order=order).first())
         held = order.fulfilment_status
         order.move_to(fulfilment=FulfilmentStatus.UNFULFILLED, mark=Mark.CANCELLED, reason=reason)
         if held == FulfilmentStatus.RESERVED:
-            release_stock(lines=order.line_stock(), reference=order.number, actor=actor)
+            release_stock(lines=order.line_stock(), reference=order.number, actor=actor.name)
         elif held == FulfilmentStatus.DEDUCTED:
             return_stock(
                 lines=order.line_stock(),
                 cause=StockMovement.Cause.CANCEL,
                 reference=order.number,
-                actor=actor,
+                actor=actor.name,
             )
         publish(OrderCancelled.of(order))  # without the reason: people write names and addresses into it
-        order.tell(OrderCancelled.detail_type, actor=actor, reason=reason)
-        give_back_the_rest(order=order, actor=actor)
+        order.tell(OrderCancelled.detail_type, actor=actor.name, reason=reason)
+        give_back_the_rest(order=order, actor=actor.name)
     metric("OrdersByOutcome", 1, outcome="cancelled")
     return order
 
@@ -63,7 +71,7 @@ def compensate(*, order: Order, reason: str) -> Order:
         payment.refresh_from_db()
         if order.mark != Mark.CANCELLED and payment.refundable:
             raise RefundRefused(f"{order.number}: {payment.refundable} {payment.currency} could not be given back.")
-    return cancel_order(order=order, reason=order.cancel_reason or reason, actor="workflow")
+    return cancel_order(order=order, reason=order.cancel_reason or reason, actor=WORKFLOW)
 
 
 def _give_up(order: Order, reason: str) -> Order:
@@ -90,7 +98,7 @@ def finish_failed_order(*, order: Order) -> Order:
     payment = payment_of(order)
     settled = payment is None or (payment.state not in PaymentState.voidable() and not payment.refundable)
     if order.mark == Mark.FAILED and settled:
-        return cancel_order(order=order, reason=order.cancel_reason or "workflow-failed", actor="workflow")
+        return cancel_order(order=order, reason=order.cancel_reason or "workflow-failed", actor=WORKFLOW)
     return order
 
 

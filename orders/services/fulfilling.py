@@ -5,7 +5,7 @@ from django.db import transaction
 from catalog.services import deduct_stock
 from orders.events import OrderCompleted, OrderConfirmed
 from orders.models import IllegalTransition, Order
-from orders.status import SHIPMENT, FulfilmentStatus, Mark, PaymentStatus
+from orders.status import FulfilmentStatus, Mark, PaymentStatus
 from vibecode.errors import Conflict
 from vibecode.observability import metric
 from vibecode.outbox import publish
@@ -34,8 +34,8 @@ def deduct_held_stock(*, order: Order) -> Order:
     """
     with transaction.atomic(savepoint=False):
         order = check_open(Order.objects.locked().select_related("user").get(pk=order.pk))
-        left_already = order.fulfilment_status in SHIPMENT
-        if not left_already and order.move_to(fulfilment=FulfilmentStatus.DEDUCTED):
+        if order.fulfilment_status == FulfilmentStatus.RESERVED:
+            order.move_to(fulfilment=FulfilmentStatus.DEDUCTED)
             deduct_stock(lines=order.line_stock(), reference=order.number, actor="workflow")
             order.tell("Stock Deducted", actor="workflow")
     return order

@@ -18,6 +18,7 @@ from catalog.services import adjust_stock, create_product
 from orders.models import Order, Wishes
 from orders.services import Basket, place_order
 from vibecode.models import IdempotencyKey, OutboxEvent
+from vibecode.rights import Actor
 
 BACKEND = "accounts.authentication.CognitoPasswordBackend"
 HOME = {"name": "Ada", "line1": "12 St James Square", "city": "London", "postal_code": "SW1Y 4JH", "country": "GB"}
@@ -76,7 +77,7 @@ def a_product(sku: str = "", *, on_hand: int = 10, **values: Any) -> Product:
     values = {"price": "2.50", "status": Product.Status.PUBLISHED, **values}
     product = create_product(sku=sku, name=values.pop("name", f"Thing {sku}"), values=values)
     if on_hand:
-        adjust_stock(product=product, delta=on_hand, reason="delivery", actor="tests")
+        adjust_stock(product=product, delta=on_hand, reason="delivery", actor=Actor.part("tests"))
     return product
 
 

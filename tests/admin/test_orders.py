@@ -13,7 +13,7 @@ def test_an_order_is_cancelled_with_a_reason_under_the_name_of_who_did_it(staff:
     product = a_product(on_hand=3)
     order = an_order(product)
 
-    answer = staff.dialog("orders_order_cancel", order.pk, reason="Wrong address")
+    answer = staff.dialog("orders_order_cancel", order.pk, version=order.version, reason="Wrong address")
 
     order.refresh_from_db()
     product.stock.refresh_from_db()
@@ -28,7 +28,7 @@ def test_an_order_is_cancelled_with_a_reason_under_the_name_of_who_did_it(staff:
 def test_a_cancellation_needs_a_reason(staff: Desk) -> None:
     order = an_order()
 
-    page = staff.dialog("orders_order_cancel", order.pk, reason=" ")
+    page = staff.dialog("orders_order_cancel", order.pk, version=order.version, reason=" ")
 
     order.refresh_from_db()
     assert "required" in page.content.decode()
@@ -40,7 +40,7 @@ def test_what_has_shipped_is_not_cancelled_and_the_dialog_says_so(staff: Desk) -
     order.move_to(fulfilment=FulfilmentStatus.SHIPPED)
     published = OutboxEvent.objects.count()
 
-    page = staff.dialog("orders_order_cancel", order.pk, reason="Too late")
+    page = staff.dialog("orders_order_cancel", order.pk, version=order.version, reason="Too late")
 
     order.refresh_from_db()
     assert page.status_code == 200
@@ -65,7 +65,7 @@ def test_a_forged_cancellation_without_the_right_is_refused(staff: Desk) -> None
     reader.user.is_staff = True
     reader.user.save()
 
-    answer = reader.dialog("orders_order_cancel", order.pk, reason="x")
+    answer = reader.dialog("orders_order_cancel", order.pk, version=order.version, reason="x")
 
     order.refresh_from_db()
     assert answer.status_code == 403
@@ -85,7 +85,7 @@ def test_an_order_shows_its_lines_money_and_customer(staff: Desk) -> None:
 
 def test_the_timeline_names_people_by_their_e_mail_and_tells_seconds(staff: Desk) -> None:
     order = an_order()
-    staff.dialog("orders_order_cancel", order.pk, reason="Wrong address")
+    staff.dialog("orders_order_cancel", order.pk, version=order.version, reason="Wrong address")
 
     html = staff.open("orders_order_change", order.pk).content.decode()
 

@@ -24,6 +24,10 @@ INLINE = {
     "orders.timelineentry",
     "orders.payment",
     "orders.refund",
+    "orders.refundline",
+    "orders.shipment",
+    "orders.shipmentline",
+    "orders.ordernote",
     "orders.letter",
 }
 

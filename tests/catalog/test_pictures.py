@@ -17,10 +17,11 @@ from catalog.consumers import sweep
 from catalog.models import Product, ProductImage
 from catalog.pictures import LARGEST_UPLOAD, begin_upload, complete_upload, remove_picture
 from tests.catalog.files import a_bomb, a_moving_one, a_picture, from_a_telephone, opened
-from tests.in_process import Caller
+from tests.in_process import Caller, sign_in
 from tests.platform.answers import assert_refused, pointers
 from vibecode import aws, bucket
 from vibecode.models import IdempotencyKey, OutboxEvent
+from vibecode.rights import GROUPS, Actor
 
 type Make = Callable[..., Product]
 
@@ -178,6 +179,23 @@ def test_only_staff_upload(stranger: Caller, shopper: Caller, staff: Caller, pro
     assert ProductImage.objects.get().state == "awaiting"
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_of_those_who_work_here_only_who_may_change_the_catalogue_uploads(
+    staff: Caller, product: Make, group: str
+) -> None:
+    product("LAMP")
+    begun = begin(staff).json()
+    store(begun, a_picture())
+    who = Caller(sign_in(f"{group}-member@example.com", group)["AccessToken"])
+
+    if group in {"catalogue", "staff", "admin"}:
+        assert (begin(who).status_code, complete(who, begun).status_code) == (201, 200)
+    else:
+        assert_refused(begin(who), 403, "forbidden")
+        assert_refused(complete(who, begun), 403, "forbidden")
+        assert ProductImage.objects.get().state == "awaiting"
+
+
 def test_what_is_not_there_is_not_found(staff: Caller, product: Make) -> None:
     product("LAMP"), product("MUG")
     begun = begin(staff).json()
@@ -330,12 +348,12 @@ def test_of_two_that_look_at_one_file_at_once_the_later_one_finds_what_became_of
 
     if first == "completed":
         done = complete(staff, begun).json()
-        assert complete_upload(image=late).pk == done["id"]
+        assert complete_upload(image=late, actor=Actor.part("tests")).pk == done["id"]
         assert len(keys("products/lamp")) == 1
     else:
         ProductImage.objects.all().delete()
         with pytest.raises(Exception, match="removed the picture"):
-            complete_upload(image=late)
+            complete_upload(image=late, actor=Actor.part("tests"))
         assert keys("products/lamp") == keys("uploads/") == set()
 
 
@@ -435,7 +453,7 @@ def test_removing_a_picture_removes_its_files(
     ({"state": "awaiting", "upload": "uploads/a.png", "refusal": "no"}, "image_says_why_it_was_refused"),
 ])  # fmt: skip
 def test_the_database_refuses_a_picture_that_makes_no_sense(product: Make, values: dict[str, str], rule: str) -> None:
-    image = begin_upload(product=product("LAMP"), content_type="image/png").image
+    image = begin_upload(product=product("LAMP"), content_type="image/png", actor=Actor.part("tests")).image
     ProductImage.objects.filter(pk=image.pk).update(upload="u", file="")
 
     with pytest.raises(IntegrityError, match=rule), transaction.atomic():

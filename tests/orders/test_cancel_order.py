@@ -13,6 +13,7 @@ from orders.status import FulfilmentStatus, Mark, PaymentStatus
 from tests.in_process import Caller, order_body, shelf
 from tests.platform.answers import assert_refused, pointers
 from vibecode.models import IdempotencyKey, OutboxEvent
+from vibecode.rights import Actor
 
 type Make = Callable[..., Product]
 
@@ -142,7 +143,7 @@ def test_a_completed_order_that_has_not_shipped_can_be_cancelled(shopper: Caller
 def test_an_order_that_was_cancelled_meanwhile_is_not_deducted(shopper: Caller, product: Make) -> None:
     lamp = product("LAMP", on_hand=10)
     order = place(shopper)
-    cancel_order(order=order, reason="", actor="tests")
+    cancel_order(order=order, reason="", actor=Actor.part("tests"))
 
     with pytest.raises(OrderIsOver), transaction.atomic():
         deduct_held_stock(order=order)

@@ -15,6 +15,7 @@ from orders.status import PaymentState
 from tests.books import Books
 from vibecode import aws
 from vibecode.models import OutboxEvent, ProcessedMessage
+from vibecode.rights import Actor
 
 type Placed = Callable[..., Order]
 _numbers = itertools.count(1)
@@ -121,7 +122,7 @@ def test_every_consumer_of_a_fact_writes_down_that_it_has_handled_it(placed: Pla
     from orders import services
 
     order = placed()
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
     fact = wrapped(OutboxEvent.objects.get(subject=order.number, detail_type="Order Cancelled"))
 
     assert deliver(queue, fact, fact) == []
@@ -147,7 +148,7 @@ def test_a_customer_is_written_to_once(placed: Placed, books: Books) -> None:
     from orders import services
 
     order = placed()
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
     fact = wrapped(OutboxEvent.objects.get(subject=order.number, detail_type="Order Cancelled"))
 
     assert deliver("mail", fact, fact, fact) == []
@@ -161,7 +162,7 @@ def test_money_is_settled_once_whatever_the_order_of_the_facts(placed: Placed, b
 
     order = placed()
     workflow.process_payment({"orderId": order.number}, None)
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
     facts = OutboxEvent.objects.filter(subject=order.number, detail_type__in=["Order Cancelled", "Refund Requested"])
     backwards = [wrapped(fact) for fact in facts.order_by("-id")]
 

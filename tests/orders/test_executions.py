@@ -23,6 +23,7 @@ from tests.over_http import Shop, together
 from vibecode import aws
 from vibecode.executions import answer_task, execution_status, start_execution
 from vibecode.local import ports
+from vibecode.rights import Actor
 
 type Placed = Callable[..., Order]
 type Machine = Callable[[dict[str, Any]], None]
@@ -93,7 +94,7 @@ def test_after_an_execution_that_ended_the_next_one_is_begun(placed: Placed, mac
 def test_an_order_that_is_over_is_not_begun_again(placed: Placed, machine: Machine) -> None:
     machine(RUNS)
     order = placed()
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
 
     assert services.continue_order(order=order) == "over"
     assert executions() == []

@@ -18,6 +18,7 @@ from tests.in_process import Caller
 from tests.platform.answers import assert_refused
 from vibecode.executions import execution_status
 from vibecode.models import OutboxEvent, ProcessedMessage
+from vibecode.rights import Actor
 
 type Placed = Callable[..., Order]
 SECRET = "whsec_of_this_test"
@@ -79,7 +80,7 @@ def test_the_provider_s_news_is_under_no_rate(stranger: Caller, waiting: Order, 
 
 
 def test_a_capture_of_an_order_that_was_cancelled_meanwhile_goes_back(stranger: Caller, waiting: Order) -> None:
-    services.cancel_order(order=waiting, reason="", actor="me")
+    services.cancel_order(order=waiting, reason="", actor=Actor.part("me"))
 
     assert tell(stranger, "payment_intent.succeeded", paid(waiting)).status_code == 200
 
@@ -90,7 +91,7 @@ def test_a_capture_of_an_order_that_was_cancelled_meanwhile_goes_back(stranger: 
 
 def test_a_refund_that_the_bank_sent_back_can_be_given_again_and_is_told(stranger: Caller, waiting: Order) -> None:
     tell(stranger, "payment_intent.succeeded", paid(waiting))
-    refund = services.request_refund(order=waiting, amount=None, reason="broken", actor="staff")
+    refund = services.request_refund(order=waiting, amount=None, reason="broken", actor=Actor.part("staff"))
     about = {
         "id": "re_1", "object": "refund", "status": "failed", "amount": 500, "currency": "gbp",
         "failure_reason": "expired_or_canceled_card",
@@ -109,7 +110,7 @@ def test_a_refund_that_the_bank_sent_back_can_be_given_again_and_is_told(strange
 
 def test_a_refund_that_the_bank_confirms_is_settled(stranger: Caller, waiting: Order) -> None:
     tell(stranger, "payment_intent.succeeded", paid(waiting))
-    refund = services.request_refund(order=waiting, amount=Decimal("2.00"), reason="broken", actor="staff")
+    refund = services.request_refund(order=waiting, amount=Decimal("2.00"), reason="broken", actor=Actor.part("staff"))
     about = {
         "id": "re_1", "object": "refund", "status": "succeeded", "amount": 200, "currency": "gbp",
         "metadata": {"reference": refund.reference, "payment": waiting.number},
@@ -125,7 +126,7 @@ def test_a_refund_that_the_bank_confirms_is_settled(stranger: Caller, waiting: O
 
 def test_what_somebody_gave_back_at_stripe_s_own_desk_is_written_down_once(stranger: Caller, waiting: Order) -> None:
     tell(stranger, "payment_intent.succeeded", paid(waiting))
-    services.request_refund(order=waiting, amount=Decimal("1.00"), reason="broken", actor="staff")
+    services.request_refund(order=waiting, amount=Decimal("1.00"), reason="broken", actor=Actor.part("staff"))
     about = {
         "id": "ch_1", "object": "charge", "payment_intent": "pi_1", "currency": "gbp", "amount_captured": 500,
         "amount_refunded": 300, "metadata": {"reference": waiting.number},
@@ -141,7 +142,7 @@ def test_what_somebody_gave_back_at_stripe_s_own_desk_is_written_down_once(stran
 
 def test_old_news_of_a_refund_that_failed_since_is_not_believed(stranger: Caller, waiting: Order) -> None:
     tell(stranger, "payment_intent.succeeded", paid(waiting))
-    refund = services.request_refund(order=waiting, amount=Decimal("3.00"), reason="broken", actor="staff")
+    refund = services.request_refund(order=waiting, amount=Decimal("3.00"), reason="broken", actor=Actor.part("staff"))
     services.refunding.fail_refund(order=waiting, reference=refund.reference, reason="sent back")
     about = {
         "id": "ch_1", "object": "charge", "payment_intent": "pi_1", "currency": "gbp", "amount_captured": 500,

@@ -101,7 +101,7 @@ FULFILMENT_WAYS = {
     "unfulfilled": {"reserved"},
     "reserved": {"deducted", "unfulfilled"},
     "deducted": {"partly_shipped", "shipped", "unfulfilled"},
-    "partly_shipped": {"shipped"},
+    "partly_shipped": {"shipped", "delivered"},  # the rest was refunded, and what had left has arrived
     "shipped": {"delivered"},
     "delivered": set(),
 }

@@ -20,6 +20,7 @@ from tests.books import Books
 from tests.in_process import Caller, shelf
 from tests.platform.logs import read_log
 from vibecode.models import OutboxEvent
+from vibecode.rights import Actor
 
 type Placed = Callable[..., Order]
 
@@ -84,7 +85,7 @@ def test_a_step_after_a_cancellation_says_so_and_moves_nothing(
     placed: Placed, books: Books, step: Callable[[dict[str, Any], object], dict[str, str]]
 ) -> None:
     order = placed()
-    services.cancel_order(order=order, reason="changed my mind", actor="me")
+    services.cancel_order(order=order, reason="changed my mind", actor=Actor.part("me"))
     before = Order.objects.values().get(pk=order.pk)
 
     with pytest.raises(OrderIsOver), transaction.atomic():
@@ -96,7 +97,7 @@ def test_a_step_after_a_cancellation_says_so_and_moves_nothing(
 
 def test_stock_is_not_deducted_after_a_cancellation(placed: Placed) -> None:
     order = placed()
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
 
     with pytest.raises(OrderIsOver), transaction.atomic():
         run(workflow.deduct_stock, order)
@@ -210,7 +211,7 @@ def test_an_order_that_is_cancelled_while_the_provider_is_asked_goes_no_further(
     capture = DemoProvider.capture
 
     def overtaken(self: DemoProvider, intent: Intent) -> Charge:
-        services.cancel_order(order=order, reason="", actor="me")
+        services.cancel_order(order=order, reason="", actor=Actor.part("me"))
         return capture(self, intent)
 
     monkeypatch.setattr(DemoProvider, "capture", overtaken)
@@ -257,7 +258,7 @@ def test_what_was_captured_in_spite_of_an_error_is_refunded_before_the_stock_goe
 def test_a_capture_that_is_answered_after_the_void_is_refunded(placed: Placed, books: Books) -> None:
     order = placed()
     payment = services.paying._intend(order)
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
     services.settle_money(order=Order.objects.get(pk=order.pk))
     assert Payment.objects.get(pk=payment.pk).state == PaymentState.VOIDED
 
@@ -308,7 +309,7 @@ def test_no_provider_is_called_inside_a_transaction(
     monkeypatch.setattr(DemoProvider, "_ask", spy)
     order = placed()
     run(workflow.process_payment, order)
-    services.cancel_order(order=order, reason="", actor="me")
+    services.cancel_order(order=order, reason="", actor=Actor.part("me"))
     services.settle_money(order=Order.objects.get(pk=order.pk))
     run(workflow.cancel_order, order)
 

@@ -16,6 +16,7 @@ from tests.orders.ses import ADDRESS, make_order
 from vibecode import announcements, aws
 from vibecode.announcements import announce
 from vibecode.models import OutboxEvent
+from vibecode.rights import Actor
 
 type Envelope = dict[str, Any]
 
@@ -78,7 +79,7 @@ def test_a_fact_reaches_a_subscribed_queue_as_json(db: None, subscriber: Subscri
 def test_a_subscriber_hears_only_what_it_asked_for(db: None) -> None:
     order = make_order()
     with transaction.atomic():
-        cancel_order(order=order, reason="changed my mind", actor="tests")
+        cancel_order(order=order, reason="changed my mind", actor=Actor.part("tests"))
 
     with contextlib.closing(Subscriber({"detailType": ["Order Cancelled"]})) as partner:
         for name in ("Order Created", "Order Cancelled"):
@@ -91,7 +92,7 @@ def test_a_subscriber_hears_only_what_it_asked_for(db: None) -> None:
 def test_nothing_personal_is_announced(db: None, subscriber: Subscriber) -> None:
     order = make_order(email="ada@example.com", address=ADDRESS, note="ring twice")
     with transaction.atomic():
-        cancel_order(order=order, reason="Ada Lovelace called", actor="tests")
+        cancel_order(order=order, reason="Ada Lovelace called", actor=Actor.part("tests"))
     detail = fact_of(order, "Order Cancelled")
 
     announce(source="vibecode.orders", detail_type="Order Cancelled", detail=detail)

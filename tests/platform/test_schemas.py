@@ -23,6 +23,7 @@ from tests.in_process import Caller, order_body
 from vibecode import schemas
 from vibecode.models import OutboxEvent
 from vibecode.outbox import Event, publish
+from vibecode.rights import Actor
 from vibecode.schemas import breaks, broken_promises, facts, promised, schema_of
 
 type Make = Callable[..., Product]
@@ -267,7 +268,7 @@ def test_a_shelf_that_comes_down_to_its_reorder_point_is_told_once(shopper: Call
         assert shopper.post("/orders", order_body(("LAMP", quantity), ("MUG", 1))).status_code == 201
         told.append(low())
     for product_, delta in ((lamp, 5), (lamp, -2), (lamp, -3), (mug, -7)):  # the mug has no reorder point
-        adjust_stock(product=product_, delta=delta, reason="counted", actor="tests")
+        adjust_stock(product=product_, delta=delta, reason="counted", actor=Actor.part("tests"))
 
     assert told == [[], [("LAMP", 7, 7)], [("LAMP", 7, 7)]]
     assert low() == [("LAMP", 7, 7), ("LAMP", 6, 7)]

@@ -17,7 +17,8 @@ from moto.cognitoidp.models import (
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from vibecode.local.aws_memory import Memory
-from vibecode.local.names import CLIENT_ID, DEMO_PASSWORD, DEMO_USERS, GROUPS, POOL_ID, POOL_NAME, REGION
+from vibecode.local.names import CLIENT_ID, DEMO_PASSWORD, DEMO_USERS, POOL_ID, POOL_NAME, REGION
+from vibecode.rights import GROUPS
 
 _POOL = {
     "UsernameAttributes": ["email"],

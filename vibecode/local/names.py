@@ -5,7 +5,7 @@ POOL_NAME = "vibecode-local"
 POOL_ID = f"{REGION}_VibecodeLocal"
 CLIENT_ID = "vibecodelocalclient0000001"
 MEDIA_BUCKET = "vibecode-local-media"
-GROUPS = ("staff", "admin")
+
 DEMO_PASSWORD = "Vibecode-demo-1!"  # noqa: S105 - shown on the panel; local mode only
 DEMO_USERS: dict[str, tuple[str, ...]] = {
     "shopper@example.com": (),

@@ -1,0 +1,89 @@
+"""Who may do what: each group against each verb through the API, and the pages of the admin that each may open."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+
+from orders.models import Order
+from tests.in_process import Caller, make_product, sign_in
+from tests.platform.answers import assert_refused
+from vibecode.rights import GROUPS, Actor, Right
+
+SEES_ORDERS = {"support", "warehouse", "finance", "staff", "admin"}
+MAY = {
+    "cancel": {"support", "staff", "admin"},
+    "notes": {"support", "staff", "admin"},
+    "shipments": {"warehouse", "staff", "admin"},
+    "delivery": {"warehouse", "staff", "admin"},
+    "refunds": {"finance", "staff", "admin"},
+    "returns": {"finance", "staff", "admin"},
+}
+BODIES = {"notes": {"text": "hello"}, "refunds": {"amount": "1.00", "reason": "late"}, "returns": {"reason": "late"}}
+
+
+def member(group: str) -> Caller:
+    """Somebody of a group."""
+    return Caller(sign_in(f"{group}-member@example.com", group)["AccessToken"])
+
+
+def ask(who: Caller, path: str, body: Any) -> Any:
+    """POST under a fresh key."""
+    return who.post(path, body, Idempotency_Key=uuid.uuid4().hex)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_group_may_do_what_is_its_own_with_orders_and_nothing_else(
+    group: str, completed: Callable[..., Order]
+) -> None:
+    order, who = completed(("LAMP", 2)), member(group)
+
+    for verb in ("notes", "returns", "refunds", "delivery", "shipments", "cancel"):  # none of them stops the next
+        answer = ask(who, f"/orders/{order.number}/{verb}", BODIES.get(verb, {}))
+        if group not in SEES_ORDERS:
+            assert_refused(answer, 404, "not-found")
+        elif group in MAY[verb]:
+            assert answer.status_code in {200, 201, 409}, (verb, answer.content)
+        else:
+            assert_refused(answer, 403, "forbidden")
+    assert who.get(f"/orders/{order.number}").status_code == (200 if group in SEES_ORDERS else 404)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_only_who_may_changes_stock(db: None, group: str) -> None:
+    product, who = make_product(), member(group)
+
+    answer = ask(who, f"/products/{product.sku}/stock", {"delta": 1, "reason": "found"})
+
+    if group in {"warehouse", "staff", "admin"}:
+        assert answer.status_code == 200
+    else:
+        assert_refused(answer, 403, "forbidden")
+        assert "the groups warehouse, staff and admin have it" in answer.json()["detail"]
+
+
+def test_groups_add_up_and_unknown_ones_are_nothing() -> None:
+    both = Actor.person("sub", ["support", "warehouse", "chess club"])
+
+    assert both.rights == GROUPS["support"] | GROUPS["warehouse"]
+    assert Actor.person("sub", ["chess club"]).rights == frozenset()
+    assert GROUPS["staff"] >= GROUPS["support"] | GROUPS["warehouse"] | GROUPS["catalogue"] | GROUPS["finance"]
+
+
+def test_the_admin_opens_to_each_group_what_its_rights_need(db: None) -> None:
+    needs = {
+        Right.SEE_ORDERS: "view_order",
+        Right.STOCK: "change_stock",
+        Right.CATALOGUE: "change_product",
+        Right.MACHINERY: "change_outboxevent",
+        Right.PEOPLE: "change_user",
+    }
+
+    for group, rights in GROUPS.items():
+        opened = set(Permission.objects.filter(group__name=group).values_list("codename", flat=True))
+        for right, codename in needs.items():
+            assert (codename in opened) == (right in rights), (group, right)
+        assert "view_product" in opened, group
+        assert not {name for name in opened if name.startswith("delete_order")} or group == "admin"
