@@ -88,7 +88,7 @@ def admit_staff(*, claims: Mapping[str, Any]) -> User:
     Raises AccountClosed, NotStaff or SecondFactorMissing: then a stranger gets no row here, and whoever has one loses
     the rights of an earlier sign-in.
     """
-    groups = groups_of(claims) & GROUPS
+    groups = groups_of(claims) & GROUPS.keys()
     known = User.objects.filter(cognito_sub=claims["sub"]).first()
     refusal = _why_not(known, groups, claims)
     if refusal is not None:

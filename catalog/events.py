@@ -21,3 +21,19 @@ class StockLow(Event):
     def subject(self) -> str:
         """The product's SKU."""
         return self.sku
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureStored(Event):
+    """A picture of a product was looked at and stands where everybody sees it."""
+
+    source: ClassVar[str] = "vibecode.catalog"
+    detail_type: ClassVar[str] = "Picture Stored"
+
+    sku: str
+    image_id: int
+
+    @property
+    def subject(self) -> str:
+        """The product's SKU."""
+        return self.sku

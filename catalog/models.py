@@ -5,6 +5,7 @@ Longer than most modules: the statements that lock and move stock stand beside t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
@@ -162,28 +163,94 @@ class Product(models.Model):
         """The product's address in the API."""
         return f"/api/v1/products/{self.sku}"
 
+    @property
+    def pictures(self) -> "list[ProductImage]":
+        """What is shown of it, in order; no statement where the images were fetched along."""
+        return [image for image in self.images.all() if image.state == PictureState.READY]
+
 
 def slug_of(name: str, sku: str) -> str:
     """A readable address that stays unique: the name, then the SKU."""
     return slugify(f"{name[:200]} {sku}")[:250]
 
 
+# --- pictures --------------------------------------------------------------------------------------------------------
+class PictureState(models.TextChoices):
+    """Whether a picture may be shown: not before what was stored has been looked at."""
+
+    AWAITING = "awaiting", "Awaiting its file"
+    READY = "ready", "Ready"
+    REFUSED = "refused", "Refused"
+
+
+# What every browser shows, and how its files end.
+PICTURE_TYPES: Mapping[str, str] = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/gif": "gif"}
+
+
+class ProductImageQuerySet(models.QuerySet["ProductImage"]):
+    """Pictures, by whether they may be shown."""
+
+    def shown(self) -> Self:
+        """Those that were looked at."""
+        return self.filter(state=PictureState.READY)
+
+    def lacking_copies(self, before: datetime | None = None) -> Self:
+        """Those shown whose smaller copies are still to be made; older than that moment, if one is given."""
+        lacking = self.shown().filter(preview="")
+        return lacking.filter(created_at__lt=before) if before else lacking
+
+    def abandoned(self, before: datetime) -> Self:
+        """Uploads begun before then that came to nothing; served by the partial index image_unfinished."""
+        return self.exclude(state=PictureState.READY).filter(created_at__lt=before)
+
+
 class ProductImage(models.Model):
-    """A picture of a product, on S3."""
+    """A picture of a product, on S3: first under ``upload``, where a browser puts it; once it is ready, as ``file``."""
+
+    State = PictureState
 
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="images")
+    state = models.CharField(max_length=10, choices=State, default=State.READY, db_default=State.READY, editable=False)
+    upload = models.CharField(max_length=100, default="", db_default="", blank=True, editable=False)
+    refusal = models.CharField(max_length=300, default="", db_default="", blank=True, editable=False)
     file = models.ImageField(upload_to="products/", max_length=200, width_field="width", height_field="height")
+    # Smaller copies as WebP, made in the background: empty until then.
+    thumbnail = models.FileField(max_length=200, default="", db_default="", blank=True, editable=False)
+    preview = models.FileField(max_length=200, default="", db_default="", blank=True, editable=False)
     alt = models.CharField("alternative text", max_length=200, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
     width = models.PositiveIntegerField(null=True, editable=False)
     height = models.PositiveIntegerField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
+    objects = ProductImageQuerySet.as_manager()
+
     class Meta:
         ordering = ["position", "id"]
+        constraints = [
+            # Nothing has a public place before it was looked at, and what has one is nowhere else.
+            models.CheckConstraint(
+                condition=(Q(state="ready", upload="") & ~Q(file=""))
+                | (Q(state__in=["awaiting", "refused"], file="") & ~Q(upload="")),
+                name="image_is_public_once_it_is_ready",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state="refused") & ~Q(refusal="")) | (~Q(state="refused") & Q(refusal="")),
+                name="image_says_why_it_was_refused",
+            ),
+        ]
+        indexes = [
+            # The sweep of abandoned uploads; nearly all pictures are ready.
+            models.Index(fields=["created_at"], name="image_unfinished", condition=~Q(state="ready")),
+        ]
 
     def __str__(self) -> str:
         return self.alt or str(self.file.name)
+
+    @property
+    def smallest(self) -> models.fields.files.FieldFile:
+        """What a list shows of it."""
+        return self.thumbnail or self.file
 
 
 # --- stock -----------------------------------------------------------------------------------------------------------

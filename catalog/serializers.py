@@ -5,15 +5,26 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from catalog.models import Product
+from catalog.models import PICTURE_TYPES, Product
+from catalog.pictures import LARGEST_UPLOAD
 from vibecode.api import Input, Moment, Money, Pattern, Text, Whole
 
 
+class FileUrl(serializers.URLField):
+    """The address of a file on S3; null while there is none."""
+
+    def to_representation(self, value: Any) -> str | None:  # type: ignore[override]  # the field may be null
+        """The address, signed where the bucket has no public one."""
+        return str(value.url) if value else None
+
+
 class ImageOut(serializers.Serializer[Any]):
-    """A picture."""
+    """A picture. Its copies are WebP, at most 160 and 640 pixels wide, and null for the seconds until they are made."""
 
     id = serializers.IntegerField()
-    url = serializers.URLField(source="file.url")
+    url = FileUrl(source="file")
+    thumbnailUrl = FileUrl(source="thumbnail", allow_null=True)
+    previewUrl = FileUrl(source="preview", allow_null=True)
     alt = serializers.CharField()
     width = serializers.IntegerField(allow_null=True)
     height = serializers.IntegerField(allow_null=True)
@@ -31,7 +42,7 @@ class ProductOut(serializers.Serializer[Product]):
     category = serializers.CharField(source="category.slug", default=None, allow_null=True)
     status = serializers.ChoiceField(choices=Product.Status.choices)
     available = serializers.IntegerField(source="stock.available")
-    images = ImageOut(many=True, source="images.all")
+    images = ImageOut(many=True, source="pictures")
     version = serializers.IntegerField()
     createdAt = Moment(source="created_at")
     updatedAt = Moment(source="updated_at")
@@ -62,6 +73,23 @@ class ProductPatch(ProductIn):
 
     sku = None  # type: ignore[assignment]  # DRF's way of leaving out an inherited field
     validate_sku = None  # type: ignore[assignment]  # goes with the field above
+
+
+class ImageIn(Input):
+    """A picture that is to be uploaded."""
+
+    contentType = serializers.ChoiceField(choices=[*PICTURE_TYPES], help_text="What the file is.")
+    size = Whole(least=1, most=LARGEST_UPLOAD, required=False)
+    alt = Text(max_length=200, allow_blank=True, required=False, help_text="What it shows, for who cannot see it.")
+
+
+class UploadOut(serializers.Serializer[Any]):
+    """A form to be posted to S3 as multipart/form-data: all fields first, then the file as `file`."""
+
+    imageId = serializers.IntegerField(source="image.pk")
+    url = serializers.URLField()
+    fields = serializers.DictField(child=serializers.CharField())  # type: ignore[assignment]  # the wire's name
+    expiresIn = serializers.IntegerField(source="seconds", help_text="Seconds for which S3 takes it.")
 
 
 class StockIn(Input):

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from catalog.events import StockLow
-from catalog.models import Category, LineStock, Product, ProductImage, ShelfLine, Stock, StockMovement, slug_of
+from catalog.models import Category, LineStock, Product, ShelfLine, Stock, StockMovement, slug_of
 from vibecode.errors import Conflict, Fault, Stale, Unprocessable
 from vibecode.outbox import publish
 from vibecode.rights import Actor, Right
@@ -148,33 +148,6 @@ def save_category(*, category: Category) -> Category:
         place_category(category=category, parent=category.parent)
         category.save()
     return category
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-def keep_picture(*, picture: ProductImage, ending: str) -> ProductImage:
-    """Store a new picture's file under a name of ours, then its row: a row without a file would be a broken picture.
-
-    ``ending`` is that of the picture's real format. Raises what the storage raises; then no row was written.
-    """
-    name = f"{picture.product.sku.lower()}-{secrets.token_hex(4)}.{ending}"
-    picture.file.save(name, picture.file.file, save=False)  # before the transaction: it is the network
-    with transaction.atomic():
-        picture.save()
-        change_product(product=picture.product, values={})
-    return picture
-
-
-def describe_picture(*, picture: ProductImage) -> ProductImage:
-    """Write a picture's alternative text and its place; the caller raises the product's version."""
-    picture.save(update_fields=["alt", "position"])
-    return picture
-
-
-def remove_picture(*, picture: ProductImage) -> None:
-    """Remove a picture: the row now, its file once that is certain. The caller raises the product's version."""
-    storage, name = picture.file.storage, str(picture.file.name)
-    picture.delete()
-    transaction.on_commit(lambda: storage.delete(name), robust=True)
 
 
 # --- stock: on request -----------------------------------------------------------------------------------------------

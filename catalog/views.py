@@ -13,15 +13,19 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from catalog.filters import ProductFilter, StaffProductFilter
-from catalog.models import Category, Product, ProductQuerySet
+from catalog.models import Category, Product, ProductImage, ProductQuerySet
+from catalog.pictures import begin_upload, complete_upload
 from catalog.serializers import (
     CategoryOut,
     CategoryTreeOut,
+    ImageIn,
+    ImageOut,
     ProductIn,
     ProductOut,
     ProductPatch,
     StockIn,
     StockOut,
+    UploadOut,
 )
 from catalog.services import adjust_stock, archive_product, change_product, create_product
 from vibecode.api import (
@@ -128,6 +132,37 @@ class ProductViewSet(GenericViewSet[Product]):
         )
         return Response(StockOut(stock).data)
 
+    @described(request=ImageIn, responses={201: UploadOut})
+    @idempotent
+    def images(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
+        """Begin the upload of a picture.
+
+        Post the file to `url` as multipart/form-data within `expiresIn` seconds: all of `fields` first, then the file
+        as `file`. Then complete it; until then nobody sees the picture.
+        """
+        values = parse(ImageIn, request)
+        upload = begin_upload(
+            product=self.get_object(),
+            content_type=values["contentType"],
+            actor=actor(request),
+            size=values.get("size"),
+            alt=values.get("alt", ""),
+        )
+        return Response(UploadOut(upload).data, status=201)
+
+    # Not @idempotent: it would wait for S3 inside a transaction. A picture is completed once however often it is asked.
+    @described(request=None, responses=ImageOut)
+    def complete_image(self, request: Request, sku: str, image_id: int) -> Response:
+        """Look at what was stored, and show the picture.
+
+        Its camera data are dropped and it is turned upright. 409 `picture-not-uploaded` while there is no file, 422
+        `picture-refused` for good where it is none that can be shown. An Idempotency-Key changes nothing here: asked
+        again, it answers the same.
+        """
+        images = ProductImage.objects.select_related("product")
+        image = get_object_or_404(images, pk=image_id, product__sku=sku.upper())
+        return Response(ImageOut(complete_upload(image=image, actor=actor(request))).data)
+
 
 class CategoryTreeView(APIView):
     """The tree of categories."""
@@ -156,7 +191,10 @@ def _tag(product: Product) -> str:
 def _state(product: Product) -> list[Any]:
     """All that the answer shows; what does not move the version stands by itself."""
     category = product.category.slug if product.category else None
-    images = [(image.pk, image.file.name, image.alt, image.position) for image in product.images.all()]
+    images = [
+        (image.pk, image.file.name, image.thumbnail.name, image.preview.name, image.alt, image.position)
+        for image in product.pictures
+    ]
     return [product.pk, product.version, product.stock.available, category, images]
 
 

@@ -111,8 +111,8 @@ class Pattern(Text, serializers.RegexField):
 class Whole(serializers.IntegerField):
     """A whole JSON number: 2 and 2.0 are, "2", true and 1.5 are not."""
 
-    def __init__(self, *, least: int, most: int) -> None:
-        super().__init__(min_value=least, max_value=most)
+    def __init__(self, *, least: int, most: int, **options: Any) -> None:
+        super().__init__(min_value=least, max_value=most, **options)
         self.least, self.most = least, most
         self.sentence = f"must be a whole number from {least} to {most}"
 

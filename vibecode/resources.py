@@ -24,6 +24,12 @@ REDELIVERY_SECONDS = 120
 # Tries, at most REDELIVERY_SECONDS apart: nobody looks after a letter but its message, and SES may be away for long.
 HOURS = 120
 
+# Where browsers put pictures, each under a key of its own that we have signed. Nobody but us reads there: CloudFront
+# may read all of the bucket but this.
+UPLOADS = "uploads/"
+UPLOAD_SECONDS = 600  # how long a signature is good
+UPLOAD_DAYS = 1  # then what nobody completed goes
+
 # What a customer has for their bank, in seconds: no longer than a queue can hold a message back.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html
 ACTION_SECONDS = 900
@@ -111,6 +117,13 @@ QUEUES = (
         tries=HOURS,
     ),
     Queue(
+        key="pictures",
+        handler="catalog.consumers.on_picture_stored",
+        detail_types=("Picture Stored",),
+        batch_size=1,  # each takes seconds, and the memory of a large picture
+        most_at_once=2,
+    ),
+    Queue(
         key="live",
         handler="orders.consumers.on_order_moved",
         detail_types=(*(fact for fact in ORDER_FACTS if fact != "Order Confirmed"), "Payment Requires Action"),
@@ -120,6 +133,7 @@ QUEUES = (
 SCHEDULES = (
     Schedule(key="sweep-outbox", handler="vibecode.outbox.sweep", minutes=1, local_seconds=2),
     Schedule(key="sweep-orders", handler="orders.workflow.sweep", minutes=1, local_seconds=5),
+    Schedule(key="sweep-uploads", handler="catalog.consumers.sweep", minutes=24 * 60, local_seconds=3600),
     Schedule(key="purge", handler="vibecode.outbox.purge", minutes=24 * 60, local_seconds=3600),
     Schedule(
         key="close-websockets",
@@ -160,6 +174,31 @@ OPERATIONS: Mapping[str, str] = {
 
 # Cognito's triggers that we answer, each exactly (event, context) and giving the event back.
 TRIGGERS: Mapping[str, str] = {"PostConfirmation_ConfirmSignUp": "accounts.consumers.on_sign_up_confirmed"}
+
+
+def bucket_cors(origins: Sequence[str]) -> list[dict[str, object]]:
+    """S3's CORS rules of the media bucket: pages of ours may post what we signed. A preflight asks even for that."""
+    return [
+        {
+            "AllowedOrigins": list(origins),
+            "AllowedMethods": ["POST"],
+            "AllowedHeaders": ["content-type"],
+            "MaxAgeSeconds": 3600,
+        }
+    ]
+
+
+def bucket_lifecycle() -> list[dict[str, object]]:
+    """S3's lifecycle rules of the media bucket: what a signature let in after its row had gone, S3 itself forgets."""
+    return [
+        {
+            "ID": "forget-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": UPLOADS},
+            "Expiration": {"Days": UPLOAD_DAYS},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UPLOAD_DAYS},
+        }
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

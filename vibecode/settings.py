@@ -212,6 +212,8 @@ MEDIA_BUCKET = env.text_of_stage("MEDIA_BUCKET", "vibecode-local-media")
 MEDIA_ORIGIN = env.optional_url("MEDIA_URL")  # CloudFront's address of the bucket; unset: signed S3 addresses
 MEDIA_URL_SECONDS = env.integer("MEDIA_URL_SECONDS", 3600, least=60, most=7 * 86400)
 _media = urlsplit(MEDIA_ORIGIN)
+# Where browsers post pictures: the bucket's own address, as it is signed.
+BUCKET_URL = AWS_ENDPOINT_URL or f"https://{MEDIA_BUCKET}.s3.{AWS_REGION}.amazonaws.com"
 STORAGES = {
     "default": {
         "BACKEND": "storages.backends.s3.S3Storage",
@@ -267,7 +269,7 @@ _images = [CSP.SELF, "data:", "blob:", *filter(None, [AWS_ENDPOINT_URL])]
 if MEDIA_ORIGIN:
     _images.append(f"{_media.scheme}://{_media.netloc}")  # without its path: one would match that file alone
 if not MEDIA_ORIGIN and not SIMULATED:
-    _images.append(f"https://{MEDIA_BUCKET}.s3.{AWS_REGION}.amazonaws.com")
+    _images.append(BUCKET_URL)
 SECURE_CSP: dict[str, list[str]] = {
     "default-src": [CSP.SELF],
     "img-src": _images,
@@ -279,6 +281,7 @@ SECURE_CSP: dict[str, list[str]] = {
 # Alpine inside unfold evaluates expressions and sets styles: accepted for /admin/ alone (docs/decisions/0007).
 ADMIN_CSP: dict[str, list[str]] = SECURE_CSP | {
     "script-src": [CSP.SELF, CSP.UNSAFE_EVAL],
+    "connect-src": [CSP.SELF, BUCKET_URL],
     "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
     # Signing out is a form, which leads on to the provider.
     "form-action": [CSP.SELF, *filter(None, [SIGN_IN_ORIGIN])],

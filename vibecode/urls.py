@@ -50,6 +50,8 @@ api: list[URLPattern | URLResolver] = [
         products.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
     path("products/<sku:sku>/stock", products.as_view({"post": "stock"})),
+    path("products/<sku:sku>/images", products.as_view({"post": "images"})),
+    path("products/<sku:sku>/images/<id:image_id>/complete", products.as_view({"post": "complete_image"})),
     path("categories", CategoryTreeView.as_view()),
     path("orders", orders.as_view({"get": "list", "post": "create"})),
     path("orders/<order:number>", orders.as_view({"get": "retrieve"})),

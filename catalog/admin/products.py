@@ -4,23 +4,35 @@ Longer than most modules: the list, the page and the form of a product share the
 """
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db import models
-from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilter, RelatedDropdownFilter
 from unfold.dataclasses import ActionDialog
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from catalog.admin.pictures import PictureInline, keep_pictures, write_pictures
-from catalog.admin.stock import ShelfFilter, level
-from catalog.models import Product
+from catalog.admin.pictures import (
+    PictureInline,
+    begin_picture,
+    complete_picture,
+    keep_pictures,
+    thumbnail,
+    write_pictures,
+)
+from catalog.admin.stock import ADJUST, AdjustForm, ShelfFilter, adjust, level
+from catalog.models import Product, ProductImage, Stock
 from catalog.services import archive_product, change_product, create_product
 from vibecode.desk import (
     DayFilter,
@@ -34,6 +46,7 @@ from vibecode.desk import (
     name_of,
     refused,
 )
+from vibecode.errors import DomainError
 
 COLOURS: dict[str, str] = {
     Product.Status.DRAFT: "warning",
@@ -94,6 +107,47 @@ class ProductForm(ServiceForm):
         return str((self.instance.category or "none") if name == "category" else self.initial[name])
 
 
+class PriceForm(BaseDialogForm):  # type: ignore[misc,unused-ignore]  # unfold ships no types
+    """A new price for the product that was on the screen."""
+
+    data: Any
+    price = forms.DecimalField(
+        min_value=Decimal(0), max_digits=12, decimal_places=2, widget=UnfoldAdminDecimalFieldWidget({"autofocus": True})
+    )
+    seen_version = forms.IntegerField(widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.product = Product.objects.filter(pk=self.object_id).first() if str(self.object_id).isdecimal() else None
+        if self.product:
+            self.initial |= {"price": self.product.price, "seen_version": self.product.version}
+            self.fields["price"].help_text = f"In {self.product.currency}. Orders keep the price that they were given."
+
+    def clean(self) -> dict[str, Any]:
+        """Say what somebody else saved meanwhile, keep what was typed, and let it be saved knowingly."""
+        cleaned: dict[str, Any] = super().clean()
+        if self.product and cleaned.get("seen_version") not in {None, self.product.version}:
+            theirs = money(self.product.price, self.product.currency)
+            self.add_error(
+                None,
+                f"Somebody else changed {self.product.sku} while you had this open; its price is now {theirs}. "
+                "Press the button again to put yours in its place.",
+            )
+            self.renew()
+        return cleaned
+
+    def renew(self) -> None:
+        """After a refusal: what was typed stays, and the next try is about the product as it is now."""
+        now = Product.objects.filter(pk=self.object_id).values_list("version", flat=True).first()
+        self.data = {**dict(self.data.items()), "seen_version": str(now)}
+
+
+REPRICE = ActionDialog(
+    title="Change price",
+    description="Customers pay it from now on.",
+    form_class=PriceForm,
+    form_submit_text="Change price",
+)
 PUBLISH = ActionDialog(
     title="Publish this product?",
     description="Customers see it and can order it from now on.",
@@ -128,7 +182,8 @@ class ProductAdmin(ShopAdmin):
     autocomplete_fields = ("category",)
     readonly_fields = ("on_shelf", "created_at", "updated_at", "version")
     actions = ("publish_all", "archive_all")
-    actions_detail = ("publish", "archive")
+    actions_row = ("reprice", "adjust")
+    actions_detail = ("adjust", "publish", "archive")
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": ("sku", "name", "description", ("price", "category", "status"), "seen_version")}),
@@ -159,6 +214,10 @@ class ProductAdmin(ShopAdmin):
         """Nobody deletes a product."""
         return False
 
+    def has_adjust_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 -- the framework's signature
+        """Who may adjust stock on its own page may do so from here."""
+        return bool(self.admin_site.get_model_admin(Stock).has_change_permission(request))
+
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Those that would change something."""
         product = self.get_object(request, str(object_id))
@@ -170,6 +229,37 @@ class ProductAdmin(ShopAdmin):
             for offer in super().get_actions_detail(request, object_id)
             if offer.action_name != f"catalog_product_{needless}"
         ]
+
+    # --- pictures, straight to S3 ------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        """With the two addresses that the page's script asks."""
+        begin, complete = (
+            self.admin_site.admin_view(require_POST(view)) for view in (self.begin_picture, self.complete_picture)
+        )
+        ours = [
+            path("<int:product>/pictures/", begin, name="catalog_product_begin_picture"),
+            path("<int:product>/pictures/<int:picture>/", complete, name="catalog_product_complete_picture"),
+        ]
+        return [*ours, *super().get_urls()]
+
+    def begin_picture(self, request: HttpRequest, product: int) -> JsonResponse:
+        """A form of S3's, for one file."""
+        return begin_picture(request, self._changeable(request, product))
+
+    def complete_picture(self, request: HttpRequest, product: int, picture: int) -> JsonResponse:
+        """Look at what was stored, and show it."""
+        found = ProductImage.objects.select_related("product").filter(pk=picture)
+        uploaded = found.filter(product=self._changeable(request, product)).first()
+        if uploaded is None:
+            raise Http404
+        return complete_picture(request, uploaded, lambda shown: self.log_change(request, shown, "Picture added."))
+
+    def _changeable(self, request: HttpRequest, pk: int) -> Product:
+        """The product, for who may change it."""
+        product: Product = self.found(request, str(pk))
+        if not self.has_change_permission(request, product):
+            raise PermissionDenied
+        return product
 
     # --- writing -----------------------------------------------------------------------------------------------------
     def changeform_view(
@@ -219,14 +309,45 @@ class ProductAdmin(ShopAdmin):
     def _do_to_all(
         self, request: HttpRequest, chosen: models.QuerySet[Product], verb: Callable[[Product], object], done: str
     ) -> None:
+        """Each by itself: what one is refused holds no other up, and is said with its reason."""
         products = list(chosen[: MOST_AT_ONCE + 1])
         if len(products) > MOST_AT_ONCE:
             messages.error(request, f"Nothing was done: choose at most {MOST_AT_ONCE} products at once.")
             return
+        changed, refusals = [], []
         for product in products:
-            verb(product)
-        self.log_all(request, Product.objects.filter(pk__in=[product.pk for product in products]), f"{done}.")
-        messages.success(request, f"{done}: {len(products)}.")
+            try:
+                with transaction.atomic():
+                    verb(product)
+            except DomainError as refusal:
+                refusals.append((product.sku, refusal.detail))
+            else:
+                changed.append(product.pk)
+        self.log_all(request, Product.objects.filter(pk__in=changed), f"{done}.")
+        if changed or not refusals:
+            messages.success(request, f"{done}: {len(changed)}.")
+        if refusals:
+            reasons = format_html_join("", "<br>{}: {}", refusals)
+            messages.error(request, format_html("Not {}: {}.{}", done.lower(), len(refusals), reasons))
+
+    @dialog_action(REPRICE, "Change price", permissions=["change"], icon="payments", url_path="reprice")
+    def reprice(self, request: HttpRequest, form: PriceForm, object_id: str) -> HttpResponse:
+        """Another price, for the version that was on the screen."""
+        product = self.found(request, object_id)
+        values, version = {"price": form.cleaned_data["price"]}, form.cleaned_data["seen_version"]
+
+        def act() -> str:
+            after = change_product(product=product, values=values, expected_version=version)
+            said = f"{money(product.price, product.currency)} → {money(after.price, after.currency)}"
+            self.log_change(request, product, f"Price changed: {said}")
+            return f"{product.sku}: {said}"
+
+        return self.answer_dialog(request, form, REPRICE, act)
+
+    @dialog_action(ADJUST, "Adjust stock", permissions=["adjust"], icon="exposure", url_path="adjust")
+    def adjust(self, request: HttpRequest, form: AdjustForm, object_id: str) -> HttpResponse:
+        """One movement: a delivery, or a correction."""
+        return adjust(self, request, form, self.found(request, object_id).stock)
 
     @dialog_action(
         PUBLISH, "Publish", permissions=["change"], icon="visibility", url_path="publish", variant=ActionVariant.SUCCESS
@@ -264,12 +385,7 @@ class ProductAdmin(ShopAdmin):
     @admin.display(description="product", ordering="name")
     def thing(self, product: Product) -> SafeString:
         """Its picture, name and SKU."""
-        pictures = list(product.images.all())  # prefetched
-        picture = (
-            format_html('<img class="shop-picture" loading="lazy" src="{}" alt="">', pictures[0].file.url)
-            if pictures
-            else SafeString('<span class="shop-picture"></span>')
-        )
+        picture = thumbnail(next(iter(product.pictures), None), side=40)
         return format_html(
             '<span class="shop-thing">{}<span>{}<small>{}</small></span></span>',
             picture,
@@ -319,7 +435,9 @@ class ProductAdmin(ShopAdmin):
 
 
 def _publish(product: Product) -> Product:
-    return change_product(product=product, values={"status": Product.Status.PUBLISHED})
+    return change_product(
+        product=product, values={"status": Product.Status.PUBLISHED}, expected_version=product.version
+    )
 
 
 def _archive(product: Product) -> Product:

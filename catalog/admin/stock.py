@@ -121,6 +121,18 @@ ADJUST = ActionDialog(
 )
 
 
+def adjust(desk: ShopAdmin, request: HttpRequest, form: AdjustForm, stock: Stock) -> HttpResponse:
+    """Carry the dialog out, from whichever page it was opened; the line of the log is the shelf's."""
+    units, reason = form.cleaned_data["delta"], form.cleaned_data["reason"]
+
+    def act() -> str:
+        after = adjust_stock(product=stock.product, delta=units, reason=reason, actor=actor_of(request))
+        desk.log_change(request, stock, f"Adjusted by {units:+d}: {reason}")
+        return f"{stock.product.sku}: {units:+,d}. Now {after.on_hand:,} on hand, {after.available:,} available."
+
+    return desk.answer_dialog(request, form, ADJUST, act)
+
+
 @admin.register(Stock)
 class StockAdmin(ShopAdmin):
     """The shelves. Counters move by the ledger only; when to reorder is a plain setting."""
@@ -155,15 +167,7 @@ class StockAdmin(ShopAdmin):
     @dialog_action(ADJUST, "Adjust stock", permissions=["change"], icon="exposure", url_path="adjust")
     def adjust(self, request: HttpRequest, form: AdjustForm, object_id: str) -> HttpResponse:
         """One movement: a delivery, or a correction."""
-        stock = self.found(request, object_id)
-        units, reason = form.cleaned_data["delta"], form.cleaned_data["reason"]
-
-        def act() -> str:
-            after = adjust_stock(product=stock.product, delta=units, reason=reason, actor=actor_of(request))
-            self.log_change(request, stock, f"Adjusted by {units:+d}: {reason}")
-            return f"{stock.product.sku}: {units:+,d}. Now {after.on_hand:,} on hand, {after.available:,} available."
-
-        return self.answer_dialog(request, form, ADJUST, act)
+        return adjust(self, request, form, self.found(request, object_id))
 
     @admin.display(description="product", ordering="product__name")
     def thing(self, stock: Stock) -> SafeString:

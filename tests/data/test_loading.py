@@ -158,7 +158,9 @@ def test_without_s3_the_demo_shop_has_no_pictures_and_says_so(
     call_command("load_demo_shop")
 
     assert (Product.objects.count(), ProductImage.objects.count()) == (194, 0)
-    assert "S3 does not answer (404): 0 of 24 pictures" in capsys.readouterr().out
+    assert (
+        "S3 does not do what we ask (NoSuchBucket): try again in a moment. 0 of 24 pictures" in capsys.readouterr().out
+    )
 
 
 def test_a_picture_is_the_same_each_time_and_small() -> None:

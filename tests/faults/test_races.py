@@ -15,8 +15,11 @@ from orders import workflow
 from orders.models import Order, Payment
 from orders.services import audit_stock
 from tests.books import Books
+from tests.catalog.files import a_picture
 from tests.in_process import make_product, shelf
 from tests.over_http import Buyer, Shop, together, wait_for_a_waiter
+from vibecode import bucket
+from vibecode.models import OutboxEvent
 
 
 def test_the_last_ten_units_go_to_ten_of_64_buyers(shop: Shop) -> None:
@@ -164,3 +167,20 @@ def test_shelves_are_locked_in_the_order_of_their_ids_whatever_their_skus(shop: 
 
     assert free == [(high.pk,)]
     assert answer.result().status_code in {200, 201}
+
+
+def test_a_picture_that_eight_complete_at_once_is_shown_once(shop: Shop) -> None:
+    product, staff = shop.product(on_hand=1), shop.buyer("staff@example.com")
+    begun = staff.http.post(f"/products/{product.sku}/images", json={"contentType": "image/png"}).json()
+    httpx.post(begun["url"], data=begun["fields"], files={"file": ("a.png", a_picture())}, trust_env=False)
+    address = f"/products/{product.sku}/images/{begun['imageId']}/complete"
+
+    answers = together([lambda: staff.http.post(address)] * 8)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["id"] for answer in answers} == {begun["imageId"]}
+    product.refresh_from_db()
+    assert product.version == 2
+    assert OutboxEvent.objects.filter(subject=product.sku, detail_type="Picture Stored").count() == 1
+    assert bucket.read(begun["fields"]["key"]) is None
+    assert bucket.read(str(product.images.get().file.name)) is not None

@@ -10,6 +10,10 @@ from moto.s3.models import FakeKey, S3Backend, s3_backends
 
 from vibecode.local.aws_memory import Memory
 from vibecode.local.names import MEDIA_BUCKET, REGION
+from vibecode.local.ports import HOST
+from vibecode.resources import bucket_cors, bucket_lifecycle
+
+PAGES = [f"{scheme}://{host}:*" for scheme in ("http", "https") for host in (HOST, "localhost")]
 
 
 class Media:
@@ -20,8 +24,23 @@ class Media:
         self._touched = threading.local()
         self._backend: S3Backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self._backend.create_bucket(MEDIA_BUCKET, REGION)
+        self._apply_rules()
         self._restore()
         self._listen()
+
+    def _apply_rules(self) -> None:
+        """Who may post from where, and what is forgotten: as the stacks have it, in moto's words."""
+        cors = [
+            {
+                "AllowedOrigin": rule["AllowedOrigins"],
+                "AllowedMethod": rule["AllowedMethods"],
+                "AllowedHeader": rule["AllowedHeaders"],
+                "MaxAgeSeconds": str(rule["MaxAgeSeconds"]),
+            }
+            for rule in bucket_cors(PAGES)
+        ]
+        self._backend.put_bucket_cors(MEDIA_BUCKET, cors)
+        self._backend.put_bucket_lifecycle_configuration(MEDIA_BUCKET, bucket_lifecycle())
 
     def flush(self) -> None:
         """Write what this thread's request changed."""

@@ -3,16 +3,14 @@
 from collections import Counter
 from typing import Any
 
-from django.conf import settings
-from django.core.files.base import ContentFile
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from catalog.demo import SAMPLE
 from catalog.loading import load_catalogue
-from catalog.models import Product, ProductImage
+from catalog.models import Product
 from catalog.online_retail import Garbled, catalogue_of, read_file
-from vibecode import aws
+from vibecode.bucket import StorageAway
 from vibecode.management.progress import progress_bar
 
 PICTURES = 24
@@ -46,21 +44,17 @@ class Command(BaseCommand):
     def hang_pictures(self, skus: list[str]) -> str:
         """Draw and store a picture for each; a sentence about how it went."""
         from catalog.demo.pictures import draw_picture
+        from catalog.pictures import examine, keep_picture
 
         hung = 0
         try:
-            aws.client("s3").head_bucket(
-                Bucket=settings.MEDIA_BUCKET
-            )  # our client gives up soon, the storage's does not
             products = list(Product.objects.filter(sku__in=skus).order_by("sku"))
             with progress_bar("Hanging pictures", len(products)) as advance:
                 for product in products:
-                    image = ProductImage(product=product, alt=f"{product.name}, a drawn placeholder")
-                    picture = ContentFile(draw_picture(product.sku, product.name))
-                    image.file.save(f"{product.sku.lower()}.webp", picture, save=True)
+                    picture = examine(content=draw_picture(product.sku, product.name), content_type="image/webp")
+                    keep_picture(product=product, picture=picture, alt=f"{product.name}, a drawn placeholder")
                     hung += 1
                     advance(1)
-        except aws.service_errors() as error:
-            reason = aws.error_code(error) or type(error).__name__
-            return f"S3 does not answer ({reason}): {hung} of {len(skus)} pictures were stored; the shop works without"
+        except StorageAway as away:
+            return f"{away.detail} {hung} of {len(skus)} pictures were stored; the shop works without."
         return f"{hung} pictures were drawn and stored"

@@ -1,0 +1,94 @@
+"""The media bucket: what browsers put there under our signature, what we look at, what everybody sees.
+
+Called by services outside of transactions, for all of it but the signing is network. Keys say who may read: what stands
+under UPLOADS nobody but us, all else the public.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from vibecode import aws
+from vibecode.errors import Away
+
+FOR_EVER = "public, max-age=31536000, immutable"  # a key never gets other content
+MISSING = {"NoSuchKey", "404"}
+
+
+class StorageAway(Away):
+    """S3 does not answer, or does not let us."""
+
+    code = "storage-away"
+    title = "The storage of pictures does not answer right now"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a browser posts to S3: the fields in this order, then the file as ``file``."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What lies under a key: how many bytes of what, and the bytes unless they are more than was asked for."""
+
+    size: int
+    content_type: str
+    content: bytes
+
+
+def sign_form(key: str, *, content_type: str, most: int, seconds: int) -> Form:
+    """A presigned POST for exactly this key and type and at most so many bytes. No network.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+    """
+    signed = aws.client("s3").generate_presigned_post(
+        settings.MEDIA_BUCKET,
+        key,
+        Fields={"Content-Type": content_type},
+        Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, most]],
+        ExpiresIn=seconds,
+    )
+    return Form(url=signed["url"], fields=signed["fields"])
+
+
+def read(key: str, *, most: int | None = None) -> Stored | None:
+    """What lies under a key, None where nothing does. Raises StorageAway."""
+    with _or_away():
+        try:
+            found = aws.client("s3").get_object(Bucket=settings.MEDIA_BUCKET, Key=key)
+        except aws.service_errors() as error:
+            if aws.error_code(error) in MISSING:
+                return None
+            raise
+        with found["Body"] as body:
+            size = found["ContentLength"]
+            return Stored(size, found["ContentType"], body.read() if most is None or size <= most else b"")
+
+
+def put(key: str, content: bytes, *, content_type: str) -> None:
+    """Lay bytes under a key for everybody to see, for good. Raises StorageAway."""
+    with _or_away():
+        aws.client("s3").put_object(
+            Bucket=settings.MEDIA_BUCKET, Key=key, Body=content, ContentType=content_type, CacheControl=FOR_EVER
+        )
+
+
+def delete(*keys: str) -> None:
+    """Remove what lies under these keys; where nothing does is fine. Raises StorageAway."""
+    with _or_away():
+        for key in keys:
+            aws.client("s3").delete_object(Bucket=settings.MEDIA_BUCKET, Key=key)
+
+
+@contextmanager
+def _or_away() -> Iterator[None]:
+    try:
+        yield
+    except aws.service_errors() as error:
+        reason = aws.error_code(error) or type(error).__name__
+        raise StorageAway(f"S3 does not do what we ask ({reason}): try again in a moment.") from error
