@@ -112,6 +112,10 @@ class Refund(models.Model):
         indexes = [
             # The consumer's and the sweep's look at what is on its way.
             models.Index(fields=["payment"], name="refund_pending", condition=Q(state="pending")),
+            # The home page's look at what needs somebody; few ever fail.
+            models.Index(fields=["payment"], name="refund_failed", condition=Q(state="failed")),
+            # The list behind a day's refunds, and the nightly recount of the last days.
+            models.Index(fields=["settled_at"], name="refund_settled", condition=Q(state="settled")),
         ]
 
     def __str__(self) -> str:
