@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilt
 from unfold.dataclasses import ActionDialog
 from unfold.enums import ActionVariant
 
+from orders.admin.filters import AboutFilter, RefundedFilter
 from orders.admin.inlines import LetterInline, LineInline, PaymentInline, TimelineInline, figure
 from orders.models import Order, OrderLine
 from orders.services import cancel_order, execution_name
@@ -86,11 +87,13 @@ class OrderAdmin(ReadOnlyAdmin):
     inlines = (LineInline, PaymentInline, LetterInline, TimelineInline)
     list_display = ("placed", "state", "amount", "lines", "money_state", "fulfilment", "customer")
     list_filter = (
+        AboutFilter,
         ("status", ChoicesDropdownFilter),
         ("payment_status", ChoicesDropdownFilter),
         ("fulfilment_status", ChoicesDropdownFilter),
         ("total", RangeNumericFilter),
         ("created_at", DayFilter),
+        ("payment__refunds__settled_at", RefundedFilter),
     )
     list_select_related = ("user",)
     search_fields = ("number", "user__email", "user__name", "lines__sku")

@@ -34,7 +34,7 @@ class DailyFiguresQuerySet(models.QuerySet["DailyFigures"]):
         return self.filter(day__gte=first, day__lte=last).order_by("day")
 
     def settle(self, day: date) -> None:
-        """Make a day, and its sales, the sum of its contributions. The caller's transaction holds the day until it ends.
+        """Make a day, and its sales, the sum of its contributions. The caller's transaction holds the day's row.
 
         Whoever counts has written a contribution in the transaction that waits for this row, or has committed both.
         """
@@ -69,7 +69,7 @@ class DailySalesQuerySet(models.QuerySet["DailySales"]):
     """Sales of a product on a day."""
 
     def best(self, first: date, last: date) -> models.QuerySet["DailySales", dict[str, Any]]:
-        """The products sold most between two days, both included: ``product``, ``sku``, ``name``, ``units``, ``revenue``.
+        """The products sold most from ``first`` to ``last``: ``product``, ``sku``, ``name``, ``sold``, ``taken``.
 
         Reads the sales of these days alone, by daily_sales_stand_once.
         """
@@ -197,12 +197,14 @@ class RefundContribution(models.Model):
 # --- the statements --------------------------------------------------------------------------------------------------
 # What orders are now, in the columns of their contributions; a WHERE follows.
 ORDERS_NOW = f"""
-SELECT orders.id, (orders.created_at AT TIME ZONE %(zone)s)::date AS day, orders.status,
-       orders.payment_status IN {tuple(map(str, PAID))} AS paid,
-       CASE WHEN orders.payment_status IN {tuple(map(str, PAID))} THEN coalesce(payment.captured, 0) ELSE 0 END AS revenue,
-       CASE WHEN orders.payment_status IN {tuple(map(str, PAID))}
-            THEN (SELECT sum(quantity) FROM orders_orderline line WHERE line.order_id = orders.id) ELSE 0 END AS units
-FROM orders_order orders LEFT JOIN orders_payment payment ON payment.order_id = orders.id
+SELECT orders.id, (orders.created_at AT TIME ZONE %(zone)s)::date AS day, orders.status, money.paid,
+       CASE WHEN money.paid THEN coalesce(payment.captured, 0) ELSE 0 END AS revenue,
+       CASE WHEN money.paid THEN (
+           SELECT sum(quantity) FROM orders_orderline line WHERE line.order_id = orders.id
+       ) ELSE 0 END AS units
+FROM orders_order orders
+CROSS JOIN LATERAL (SELECT orders.payment_status IN {tuple(map(str, PAID))} AS paid) money
+LEFT JOIN orders_payment payment ON payment.order_id = orders.id
 """  # noqa: S608 -- constants
 
 # The same of refunds: no day while nothing has gone back.

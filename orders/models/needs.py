@@ -51,4 +51,3 @@ def _condition(need: Need) -> Q:
             )
             failed = Refund.objects.filter(~Exists(seen_to), state=RefundState.FAILED)
             return Q(pk__in=failed.values("payment__order"))
-

@@ -50,8 +50,10 @@ def recount_lately() -> int:
 def rebuild_figures(
     *, after: int = 0, seconds: float = math.inf, say: Callable[[str], object] = lambda _: None
 ) -> int | None:
-    """Make the figures anew from the orders, beside whoever counts meanwhile: first what each order contributes, in the
-    order of their ids from ``after`` on, then each day and each status as the sum of these.
+    """Make the figures anew from the orders, beside whoever counts meanwhile.
+
+    First what each order contributes, in the order of their ids from ``after`` on, then each day and each status as the
+    sum of these.
 
     ``say`` hears how far it is. Returns None at the end, and where to go on when ``seconds`` are over before.
     """

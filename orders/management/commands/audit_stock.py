@@ -1,4 +1,4 @@
-"""`manage.py audit_stock`: recomputes every stock counter from the ledger, compares every order with it, and figures."""
+"""`manage.py audit_stock`: recomputes stock from its ledger, and compares orders with it and figures with orders."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from orders.services import audit_figures, audit_stock
 class Command(BaseCommand):
     """For operators and tests: exit 1 and the differences, or one line and exit 0."""
 
-    help = "Compare stock with its ledger, orders with both, and the figures with the orders; exit 1 and name what differs."
+    help = "Compare stock with its ledger, orders with both and figures with orders; exit 1 and name what differs."
 
     def handle(self, **_options: Any) -> None:
         """Audit and tell."""
