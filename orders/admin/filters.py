@@ -36,8 +36,8 @@ class AboutFilter(DropdownFilter):
 class RefundedFilter(DayFilter):
     """Orders with a refund that was settled from one day to another, both included."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *asked: Any, field_path: str) -> None:  # noqa: ARG002 -- Django would refuse one over the payment
+        super().__init__(*asked, field_path="refunded")
         self.title = "refunded"
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature

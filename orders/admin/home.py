@@ -103,7 +103,7 @@ class Sums:
     @property
     def refunds_list(self) -> str:
         """The orders of the refunds settled in these days."""
-        return self.list_of("payment__refunds__settled_at")
+        return self.list_of("refunded")
 
 
 # --- the four cards --------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class OrderAdmin(ReadOnlyAdmin):
         ("fulfilment_status", ChoicesDropdownFilter),
         ("total", RangeNumericFilter),
         ("created_at", DayFilter),
-        ("payment__refunds__settled_at", RefundedFilter),
+        ("updated_at", RefundedFilter),
     )
     list_select_related = ("user",)
     search_fields = ("number", "user__email", "user__name", "lines__sku")
