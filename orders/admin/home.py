@@ -215,6 +215,8 @@ def earned(span: Span) -> dict[str, Any]:
         {
             "name": day_name(day.first),
             "sums": day,
+            "placed": f"{day.placed:,}",
+            "paid": f"{day.paid:,}",
             "revenue": money(day.revenue, settings.SHOP_CURRENCY),
             "average": money(day.average if day.paid else None, settings.SHOP_CURRENCY),
             "refunded": money(day.refunded, settings.SHOP_CURRENCY),
@@ -236,6 +238,7 @@ def statuses() -> list[dict[str, Any]]:
             "label": status.label,
             "tone": STATUS[status],
             "count": found.get(status, 0),
+            "shown": f"{found.get(status, 0):,}",
             "share": max(0, round(100 * found.get(status, 0) / most)),
             "link": reverse("admin:orders_order_changelist", query={"status__exact": str(status)}),
         }
@@ -278,15 +281,16 @@ def low_stock_list() -> str:
     return reverse("admin:catalog_stock_changelist", query={"shelf": "low", "product__status__exact": "published"})
 
 
-def low_stock() -> list[Stock]:
+def low_stock() -> list[dict[str, Any]]:
     """The first of what should be ordered anew, the emptiest shelf first: one statement."""
-    return list(Stock.objects.low().select_related("product").order_by("available", "product_id")[:SHOWN])
+    low = Stock.objects.low().select_related("product").order_by("available", "product_id")[:SHOWN]
+    return [{"stock": stock, "left": f"{stock.available:,}", "reorder_at": f"{stock.reorder_point:,}"} for stock in low]
 
 
 def best_sellers(first: date, last: date) -> list[dict[str, Any]]:
     """What sold most in these days: one statement."""
     best = DailySales.objects.best(first, last)[:SHOWN]
-    return [{**row, "taken": money(row["taken"], settings.SHOP_CURRENCY)} for row in best]
+    return [{**row, "shown": f"{row['sold']:,}", "taken": money(row["taken"], settings.SHOP_CURRENCY)} for row in best]
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -299,6 +303,7 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     page: dict[str, Any] = {
         "spans": SPANS,
         "span": span,
+        "zone": settings.TIME_ZONE,
         "chart_options": CHART_OPTIONS,
         "statuses": statuses(),
         "needs": needs(request),
@@ -308,7 +313,7 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "sees_machinery": may_see("vibecode.outboxevent")(request),
         **figures,
     }
-    page["calm"] = not any(need["count"] for need in page["needs"])
+    page["calm"] = not any(need["count"] for need in page["needs"] if need["kind"] in Need.values)
     page["failed"] = next(row for row in page["statuses"] if row["status"] == OrderStatus.FAILED)
     if page["sees_stock"]:
         page |= {"low": low_stock(), "low_list": low_stock_list()}

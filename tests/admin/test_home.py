@@ -289,8 +289,8 @@ def test_parked_facts_and_low_stock_are_counted_and_listed(staff: Desk, lamp: Pr
     for kind, count in (("parked", OutboxEvent.objects.count()), ("low", 2)):
         assert found[kind]["count"] == count > 0
         assert count_of(staff, found[kind]["link"]) == count
-    assert [stock.product.sku for stock in page.context["home"]["low"]] == ["GONE", "LAMP"]
-    assert "A brass lamp 99 left of 99" in words(page)
+    assert [low["stock"].product.sku for low in page.context["home"]["low"]] == ["GONE", "LAMP"]
+    assert "A brass lamp 99 left reorder at 99" in words(page)
 
 
 def test_more_than_a_hundred_are_a_hundred_and_more(staff: Desk, customer: User, lamp: Product) -> None:
