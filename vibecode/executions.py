@@ -61,7 +61,7 @@ def lost_executions() -> int:
         for status in ("TIMED_OUT", "ABORTED"):
             found = workflows.list_executions(
                 stateMachineArn=settings.RESOURCES.state_machine_arn,
-                statusFilter=status,  # type: ignore[arg-type]  # a literal
+                statusFilter=status,
                 maxResults=100,
             )["executions"]
             lost += sum(execution["startDate"] >= since for execution in found)

@@ -7,7 +7,8 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 
-from orders.models import PAID, Need, Refund, orders_in_need
+from orders.models import PAID, Refund
+from orders.models.needs import Need, orders_in_need
 from orders.status import RefundState
 from vibecode.desk import DayFilter
 

@@ -23,7 +23,8 @@ from django.utils.formats import date_format, localize_input
 from catalog.models import Stock
 from orders.admin.filters import PAID_FOR
 from orders.admin.orders import STATUS
-from orders.models import DailyFigures, DailySales, Need, StatusFigures, orders_in_need
+from orders.models import DailyFigures, DailySales, StatusFigures
+from orders.models.needs import Need, orders_in_need
 from orders.status import OrderStatus
 from vibecode.desk import money
 from vibecode.models import OutboxEvent

@@ -11,7 +11,6 @@ from orders.models.figures import (
     StatusFigures,
 )
 from orders.models.letter import Letter
-from orders.models.needs import Need, orders_in_need
 from orders.models.order import (
     NUMBER_PATTERN,
     IllegalTransition,
@@ -33,7 +32,6 @@ __all__ = [
     "DailySales",
     "IllegalTransition",
     "Letter",
-    "Need",
     "Order",
     "OrderContribution",
     "OrderLine",
@@ -45,5 +43,4 @@ __all__ = [
     "TimelineEntry",
     "Wishes",
     "new_order_number",
-    "orders_in_need",
 ]

@@ -68,7 +68,7 @@ class DailyFigures(models.Model):
 class DailySalesQuerySet(models.QuerySet["DailySales"]):
     """Sales of a product on a day."""
 
-    def best(self, first: date, last: date) -> models.QuerySet["DailySales", dict[str, Any]]:
+    def best(self, first: date, last: date) -> models.QuerySet["DailySales", Any]:
         """The products sold most from ``first`` to ``last``: ``product``, ``sku``, ``name``, ``sold``, ``taken``.
 
         Reads the sales of these days alone, by daily_sales_stand_once.

@@ -42,7 +42,7 @@ def recount_lately() -> int:
     placed = Order.objects.filter(created_at__gte=since).values_list("pk", flat=True)
     settled = Refund.objects.filter(Q(state=RefundState.SETTLED) | Q(state=RefundState.FAILED), settled_at__gte=since)
     orders = sorted({*placed, *settled.values_list("payment__order", flat=True)})
-    for some in batched(orders, AT_ONCE, strict=False):
+    for some in batched(orders, AT_ONCE):
         _count(some)
     return len(orders)
 
@@ -80,8 +80,8 @@ def rebuild_figures(
 def _days() -> list[date]:
     """Every day that has a sum, or a part of one."""
     tables = (DailyFigures, DailySales, OrderContribution, RefundContribution)
-    first, *others = (table.objects.filter(day__isnull=False).order_by().values_list("day") for table in tables)
-    return sorted(day for (day,) in first.union(*others))
+    first, *others = (table.objects.order_by().values_list("day", flat=True) for table in tables)
+    return sorted(day for day in first.union(*others) if day is not None)
 
 
 def _count(orders: Iterable[int]) -> None:

@@ -53,5 +53,6 @@ def test_a_state_that_does_not_come_is_said_to(look: Looker, trade: None) -> Non
     open_home(window)
 
     window.page.get_by_text("The queues' state does not answer.").wait_for()
+    assert window.page.locator("#dead-letters").inner_text().strip() == "does not answer"
     assert not window.page.get_by_text("Asking queues and workflow").is_visible()
     assert window.page.evaluate(PAINTED) >= 3
