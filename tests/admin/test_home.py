@@ -54,8 +54,8 @@ def give_back(order: Order, amount: Decimal, at: datetime) -> None:
 
 
 @pytest.fixture
-def trade(customer: User, lamp: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of today, yesterday, some days and some weeks ago."""
+def trade(customer: User, lamp: Product, monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    """Orders of today, yesterday, some days and some weeks ago."""
     set_clock(monkeypatch, NOON)
     for days, quantities in {0: (1, 2), 1: (4,), 2: (1,), 6: (3,), 8: (5,), 20: (2,), 45: (1,)}.items():
         for quantity in quantities:
@@ -66,6 +66,7 @@ def trade(customer: User, lamp: Product, monkeypatch: pytest.MonkeyPatch) -> Non
     order = Order.objects.get(created_at=NOON - timedelta(days=1))
     give_back(order, Decimal(15), NOON)
     deliver_all()
+    return list(Order.objects.all())
 
 
 def words(page: Any) -> str:
@@ -114,7 +115,7 @@ def cards(page: Any) -> dict[str, tuple[str, str, str]]:
     ],
 )  # fmt: skip
 def test_each_span_says_its_figures_and_how_they_compare(
-    staff: Desk, trade: None, span: str, expected: dict[str, tuple[str, str, str]]
+    staff: Desk, trade: list[Order], span: str, expected: dict[str, tuple[str, str, str]]
 ) -> None:
     page = staff.open("index", **({"range": span} if span else {}))
 
@@ -125,7 +126,7 @@ def test_each_span_says_its_figures_and_how_they_compare(
         assert f"{value} {note} {' '.join(trend.split())}" in text
 
 
-def test_a_rise_of_refunds_is_no_good_news(staff: Desk, trade: None) -> None:
+def test_a_rise_of_refunds_is_no_good_news(staff: Desk, trade: list[Order]) -> None:
     tones = {card.title: card.trend.tone for card in staff.open("index").context["home"]["cards"]}
 
     assert tones == {
@@ -134,7 +135,9 @@ def test_a_rise_of_refunds_is_no_good_news(staff: Desk, trade: None) -> None:
 
 
 @pytest.mark.parametrize(("span", "days"), [("today", 7), ("yesterday", 7), ("7-days", 7), ("30-days", 30)])
-def test_the_charts_show_the_days_and_the_table_says_the_same(staff: Desk, trade: None, span: str, days: int) -> None:
+def test_the_charts_show_the_days_and_the_table_says_the_same(
+    staff: Desk, trade: list[Order], span: str, days: int
+) -> None:
     page = staff.open("index", range=span)
 
     [revenue, orders, *_] = [json.loads(card.chart) for card in page.context["home"]["cards"]]
@@ -151,7 +154,7 @@ def test_the_charts_show_the_days_and_the_table_says_the_same(staff: Desk, trade
 
 
 @pytest.mark.parametrize("span", ["today", "yesterday", "7-days", "30-days"])
-def test_every_figure_opens_the_list_behind_it_with_the_same_count(staff: Desk, trade: None, span: str) -> None:
+def test_every_figure_opens_the_list_behind_it_with_the_same_count(staff: Desk, trade: list[Order], span: str) -> None:
     home = staff.open("index", range=span).context["home"]
     now = home["now"]
     behind = {card.title: card.link for card in home["cards"]}
@@ -163,7 +166,7 @@ def test_every_figure_opens_the_list_behind_it_with_the_same_count(staff: Desk, 
         assert count_of(staff, row["sums"].orders_list) == row["sums"].placed
     for row in home["statuses"]:
         assert count_of(staff, row["link"]) == row["count"], row
-    assert sum(row["count"] for row in home["statuses"]) == Order.objects.count() == 9
+    assert sum(row["count"] for row in home["statuses"]) == len(trade) == 9
 
 
 def count_of(desk: Desk, address: str) -> int:
@@ -175,7 +178,7 @@ def count_of(desk: Desk, address: str) -> int:
 
 
 def test_best_sellers_are_those_of_the_days_that_are_shown(
-    staff: Desk, customer: User, trade: None, lamp: Product
+    staff: Desk, customer: User, trade: list[Order], lamp: Product
 ) -> None:
     mug = a_product("MUG", on_hand=100, price="1.00", name="A mug")
     charge(place(customer, (mug, 50), at=(NOON - timedelta(days=20)).isoformat()))
@@ -327,7 +330,7 @@ def reader(*rights: str) -> Desk:
     return found
 
 
-def test_who_may_not_see_orders_sees_the_index_and_no_money(trade: None) -> None:
+def test_who_may_not_see_orders_sees_the_index_and_no_money(trade: list[Order]) -> None:
     page = reader("view_product", "view_stock").open("index")
 
     assert page.status_code == 200
@@ -336,7 +339,7 @@ def test_who_may_not_see_orders_sees_the_index_and_no_money(trade: None) -> None
     assert "Products" in words(page)
 
 
-def test_who_sees_orders_alone_sees_neither_shelves_nor_machinery(trade: None, lamp: Product) -> None:
+def test_who_sees_orders_alone_sees_neither_shelves_nor_machinery(trade: list[Order], lamp: Product) -> None:
     set_reorder_point(stock=lamp.stock, units=100)
     desk = reader("view_order")
 

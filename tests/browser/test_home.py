@@ -18,12 +18,13 @@ PAINTED = """() => [...document.querySelectorAll("canvas.chart")].filter(canvas 
 
 
 @pytest.fixture
-def trade(shop: Shop) -> None:
-    """An order of today that was paid, of a product whose name is long."""
+def trade(shop: Shop) -> str:
+    """An order of today that was paid, of a product whose name is long: its name."""
     lamp = shop.product(on_hand=3, name="A very long name that goes on and on, as names of gifts do " * 3)
     sub = str(uuid.uuid4())
     charge(place(User.objects.create(cognito_sub=sub, email=f"{sub}@example.com"), (lamp, 3)))
     rebuild_figures()
+    return lamp.name
 
 
 def open_home(window: Look) -> None:
@@ -44,7 +45,7 @@ def wait_for_the_queues(window: Look) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
-def test_the_home_opens_clean_and_its_charts_are_drawn(look: Looker, trade: None, width: int, scheme: str) -> None:
+def test_the_home_opens_clean_and_its_charts_are_drawn(look: Looker, trade: str, width: int, scheme: str) -> None:
     window = look(width=width, scheme=scheme)
 
     open_home(window)
@@ -53,13 +54,14 @@ def test_the_home_opens_clean_and_its_charts_are_drawn(look: Looker, trade: None
     assert window.page.evaluate(PAINTED) >= 3  # nothing was refunded
     assert window.page.get_by_role("link", name="7 days").get_attribute("aria-current") == "page"
     assert window.page.locator("#dead-letters").inner_text() != "asking …"
+    assert window.page.get_by_role("link", name=trade).first.is_visible()
     window.page.get_by_text("Day by day").click()
     assert window.page.get_by_role("columnheader", name="Average order").is_visible()
     assert window.page.locator(".shop-days tbody tr").count() == 7
     assert window.is_clean()
 
 
-def test_a_state_that_does_not_come_is_said_to(look: Looker, trade: None) -> None:
+def test_a_state_that_does_not_come_is_said_to(look: Looker, trade: str) -> None:
     window = look()
     window.page.route("**/queues/", lambda route: route.abort())
 
