@@ -125,7 +125,7 @@ class Trend:
         up = now > before
         tone = "shop-up" if up == more_is_good else "shop-down"
         if not before:
-            return cls("↑", "", f"from nothing: {span.before}", tone)
+            return cls("↑", "", f"more than {span.before}, which had none", tone)
         change = (Decimal(now) - Decimal(before)) / Decimal(before) * 100
         shown = f"{change:+,.0f} %" if abs(change) >= 1 else f"{change:+.1f} %"
         return cls("↑" if up else "↓", shown.replace("-", "−"), f"{'more' if up else fewer} than {span.before}", tone)
