@@ -6,6 +6,8 @@ missing. No CHECK guards a sum from below: it follows from the contributions, an
 
 Days are the shop's (TIME_ZONE). Locks are taken in one order, so that none deadlocks: contributions by order, days by
 date, the sales of these days, statuses by name. A day's row is locked before its sales.
+
+Longer than most modules: the statements that lock and count stand beside the tables that they fill.
 """
 
 from collections.abc import Sequence
