@@ -281,6 +281,10 @@ class LineStock:
 class StockQuerySet(models.QuerySet["Stock"]):
     """Stock, and the statements that move it. Each takes its rows in the order of their ids, so that none deadlocks."""
 
+    def low(self) -> Self:
+        """What is for sale and should be ordered anew; served by stock_low."""
+        return self.filter(available__lte=F("reorder_point"), product__status=ProductStatus.PUBLISHED)
+
     def hold(self, wanted: Mapping[str, int]) -> list[ShelfLine]:
         """Reserve all of the wanted quantities, or none of them, in one statement; tell how each SKU stands.
 

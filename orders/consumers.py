@@ -82,6 +82,12 @@ def on_order_moved(message: Message) -> None:
     _once("live", detail, push)
 
 
+def on_order_counts(message: Message) -> None:
+    """Figures: what the order adds up to by now. Counting twice changes nothing; the inbox is what a replay asks."""
+    detail = _detail(message)
+    _once("figures", detail, functools.partial(services.count_order, number=detail["orderId"]))
+
+
 def _detail(message: Message) -> Message:
     detail: Message = message["detail"]
     if "orderId" in detail:

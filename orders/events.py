@@ -141,3 +141,13 @@ class OrderRefunded(OrderEvent):
 
     refund_reference: str
     amount: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundFailed(OrderEvent):
+    """Money did not go back after all: it was refused, or came back from the bank after Order Refunded."""
+
+    detail_type: ClassVar[str] = "Refund Failed"
+
+    refund_reference: str
+    amount: Decimal

@@ -82,6 +82,11 @@ def sweep() -> None:
         log.info("sweep", **done)
 
 
+def recount() -> None:
+    """The schedule recount: figures whose facts got lost."""
+    log.info("recount", orders=services.recount_lately())
+
+
 def _order(event: StepEvent) -> Order:
     number = str(event["orderId"])
     note(order=number)

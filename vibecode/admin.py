@@ -23,7 +23,7 @@ from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter
 from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 
-from vibecode import dead_letters, outbox
+from vibecode import dead_letters, executions, outbox
 from vibecode.desk import DayFilter, ReadOnlyAdmin, dialog_action, id_of, label, name_of, over
 from vibecode.errors import Conflict
 from vibecode.models import IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
@@ -168,6 +168,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         """Beside the outbox: what its consumers could not deal with."""
         ours = [
             path("dead-letters/", self.admin_site.admin_view(self.dead_letters), name="vibecode_dead_letters"),
+            path("queues/", self.admin_site.admin_view(self.queues), name="vibecode_queues"),
             path(
                 "dead-letters/<slug:key>/send-again/",
                 self.admin_site.admin_view(self.send_letters_again),
@@ -188,6 +189,22 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             away = refusal.detail
         context = {**self.admin_site.each_context(request), "title": "Dead letters", "queues": queues, "away": away}
         return render(request, "vibecode/dead_letters.html", context)
+
+    def queues(self, request: HttpRequest) -> HttpResponse:
+        """What the home page loads after itself: the counts that only SQS and Step Functions know."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context: dict[str, Any] = {"queues": [], "lost": None}
+        try:
+            context["queues"] = dead_letters.count()
+        except dead_letters.QueuesAway as refusal:
+            context["away"] = refusal.detail
+        try:
+            context["lost"] = executions.lost_executions()
+        except executions.WorkflowAway as refusal:
+            context["workflow_away"] = refusal.detail
+        context["dead"] = sum(state.dead for state in context["queues"])
+        return render(request, "vibecode/queues.html", context)
 
     def send_letters_again(self, request: HttpRequest, key: str) -> HttpResponse:
         """The dialog: GET shows what will happen, POST does it."""

@@ -108,11 +108,15 @@ class DayFilter(RangeDateFilter):
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
         """The rows of those days; a date that is none narrows nothing."""
+        return self.within(queryset, self.parameter_name)
+
+    def within(self, queryset: models.QuerySet[Any], column: str) -> models.QuerySet[Any]:
+        """The rows whose ``column`` is a moment of those days."""
         first, last = (self._day(f"{self.parameter_name}_{end}") for end in ("from", "to"))
         if first:
-            queryset = queryset.filter(**{f"{self.parameter_name}__gte": _midnight(first)})
+            queryset = queryset.filter(**{f"{column}__gte": _midnight(first)})
         if last and last < date.max:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": _midnight(last + timedelta(days=1))})
+            queryset = queryset.filter(**{f"{column}__lt": _midnight(last + timedelta(days=1))})
         return queryset
 
     def _day(self, name: str) -> date | None:

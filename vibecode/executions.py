@@ -1,6 +1,7 @@
 """Executions of the order workflow in Step Functions: begin by name, look, answer who waits. Called by services."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -46,6 +47,29 @@ def execution_status(name: str) -> str:
             return ""
         raise WorkflowAway(f"The execution {name} cannot be looked at: {aws.error_code(error) or error}.") from error
     return str(found["status"])
+
+
+def lost_executions() -> int:
+    """How many executions timed out or were aborted in the last day, of the newest hundred of each. Waits two seconds.
+
+    One that ended in a cancellation is none of them: its workflow did its work. Raises WorkflowAway.
+    """
+    since = datetime.now(UTC) - timedelta(days=1)
+    lost = 0
+    try:
+        workflows = aws.client("stepfunctions", seconds=2, tries=1)
+        for status in ("TIMED_OUT", "ABORTED"):
+            found = workflows.list_executions(
+                stateMachineArn=settings.RESOURCES.state_machine_arn,
+                statusFilter=status,
+                maxResults=100,
+            )["executions"]
+            lost += sum(execution["startDate"] >= since for execution in found)
+    except aws.service_errors() as error:
+        raise WorkflowAway(
+            f"Step Functions does not answer ({aws.error_code(error) or type(error).__name__})."
+        ) from error
+    return lost
 
 
 def answer_task(*, token: str, data: dict[str, Any]) -> bool:

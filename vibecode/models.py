@@ -29,6 +29,12 @@ class OutboxEventQuerySet(models.QuerySet["OutboxEvent"]):
         """What the bus refused for good, until staff send it again; served by outbox_parked."""
         return self.filter(parked_at__isnull=False)
 
+    def longest_wait(self) -> datetime | None:
+        """Since when the fact waits that has waited longest, of the first thousand: a backlog is no dearer to see."""
+        first = self.waiting().order_by("id")[:1000]
+        oldest: datetime | None = first.aggregate(oldest=models.Min("queued_at"))["oldest"]
+        return oldest
+
     def sent(self) -> Self:
         """What has left; served by outbox_sent."""
         return self.filter(sent_at__isnull=False)

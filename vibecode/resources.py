@@ -83,7 +83,7 @@ class Schedule:
 
 ORDER_FACTS = (
     "Order Created", "Order Paid", "Order Confirmed", "Order Completed", "Order Shipped", "Order Delivered",
-    "Order Cancelled", "Order Failed", "Order Refunded",
+    "Order Cancelled", "Order Failed", "Order Refunded", "Refund Failed",
 )  # fmt: skip
 
 # Every queue stands alone, so that one whose consumer fails holds no other up.
@@ -128,12 +128,20 @@ QUEUES = (
         handler="orders.consumers.on_order_moved",
         detail_types=(*(fact for fact in ORDER_FACTS if fact != "Order Confirmed"), "Payment Requires Action"),
     ),
+    Queue(
+        key="figures",
+        handler="orders.consumers.on_order_counts",
+        detail_types=tuple(fact for fact in ORDER_FACTS if fact != "Order Confirmed"),  # it moves no state and no money
+        tries=HOURS,
+        most_at_once=2,  # all of them write to today's row
+    ),
 )
 
 SCHEDULES = (
     Schedule(key="sweep-outbox", handler="vibecode.outbox.sweep", minutes=1, local_seconds=2),
     Schedule(key="sweep-orders", handler="orders.workflow.sweep", minutes=1, local_seconds=5),
     Schedule(key="sweep-uploads", handler="catalog.consumers.sweep", minutes=24 * 60, local_seconds=3600),
+    Schedule(key="recount", handler="orders.workflow.recount", minutes=24 * 60, local_seconds=3600),
     Schedule(key="purge", handler="vibecode.outbox.purge", minutes=24 * 60, local_seconds=3600),
     Schedule(
         key="close-websockets",
@@ -170,6 +178,7 @@ OPERATIONS: Mapping[str, str] = {
     "audit": "orders.operations.audit",
     "replay-events": "vibecode.operations.replay_events",
     "sweep": "orders.operations.sweep",
+    "rebuild-figures": "orders.operations.rebuild_figures",
 }
 
 # Cognito's triggers that we answer, each exactly (event, context) and giving the event back.

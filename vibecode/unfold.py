@@ -137,6 +137,8 @@ UNFOLD: dict[str, Any] = {
             "950": "oklch(27.7% .046 192.52)",
         }
     },
+    # What those see first who may see orders; everybody else has Django's index.
+    "DASHBOARD_CALLBACK": "orders.admin.home.home",
     "SIDEBAR": {
         "show_search": True,
         "show_all_applications": False,

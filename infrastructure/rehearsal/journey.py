@@ -28,7 +28,7 @@ def journey(shop: Deployed, *, small: bool) -> Iterator[Step]:
     yield "a second release", lambda: release(shop)
     yield "zappa rollback", lambda: roll_back(shop)
     yield "at API Gateway's own address", lambda: go_bare(shop)
-    yield "stock, ledger and orders agree", lambda: audit(shop)
+    yield "stock, ledger, orders and figures agree", lambda: audit(shop)
     if not small:
         yield "cold starts", lambda: start_cold(shop)
     yield "zappa undeploy: nothing is left", lambda: undeploy(shop)

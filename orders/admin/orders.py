@@ -1,20 +1,18 @@
 """Orders in the admin: the list and the page of each. What can be done to one stands in verbs.py."""
 
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RangeNumericFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilter
 
+from orders.admin.filters import RefundedFilter, ViewFilter
 from orders.admin.inlines import (
     LetterInline,
     LineInline,
@@ -80,26 +78,6 @@ MARKS = ("completed_at", "cancelled_at", "failed_at", "given_up_at")
 ADDRESS = ("name", "line1", "line2", "postalCode", "city", "region", "country", "phone")
 
 
-class ViewFilter(DropdownFilter):
-    """The saved views, which the sidebar links to."""
-
-    title = "view"
-    parameter_name = "view"
-
-    def lookups(self, request: HttpRequest, _model_admin: OrderVerbs) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
-        """What a day's work is made of."""
-        return [("to-ship", "To ship"), ("needs-someone", "Needs someone")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:  # noqa: ARG002 -- the framework's signature
-        """The orders of that view."""
-        match self.value():
-            case "to-ship":
-                return queryset.to_ship()
-            case "needs-someone":
-                return queryset.needing_someone(timezone.now() - timedelta(seconds=settings.ORDER_STUCK_SECONDS))
-        return queryset
-
-
 @admin.register(Order)
 class OrderAdmin(OrderVerbs):
     """What people bought."""
@@ -113,6 +91,7 @@ class OrderAdmin(OrderVerbs):
         ("fulfilment_status", ChoicesDropdownFilter),
         ("total", RangeNumericFilter),
         ("created_at", DayFilter),
+        ("updated_at", RefundedFilter),
     )
     list_select_related = ("user",)
     search_fields = ("number", "user__email", "user__name", "lines__sku")

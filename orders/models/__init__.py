@@ -1,5 +1,15 @@
-"""The orders' tables: the order with its lines and story, its payment and refunds, the letters about it."""
+"""The orders' tables: the order with its lines and story, its payment and refunds, letters, and what they add up to."""
 
+from orders.models.figures import (
+    ORDERS_NOW,
+    PAID,
+    REFUNDS_NOW,
+    DailyFigures,
+    DailySales,
+    OrderContribution,
+    RefundContribution,
+    StatusFigures,
+)
 from orders.models.letter import Letter
 from orders.models.note import OrderNote
 from orders.models.order import (
@@ -18,18 +28,26 @@ from orders.models.shipment import Shipment, ShipmentLine
 
 __all__ = [
     "NUMBER_PATTERN",
+    "ORDERS_NOW",
+    "PAID",
+    "REFUNDS_NOW",
     "Counts",
+    "DailyFigures",
+    "DailySales",
     "IllegalTransition",
     "Letter",
     "Order",
+    "OrderContribution",
     "OrderLine",
     "OrderNote",
     "OrderQuerySet",
     "Payment",
     "Refund",
+    "RefundContribution",
     "RefundLine",
     "Shipment",
     "ShipmentLine",
+    "StatusFigures",
     "TimelineEntry",
     "Wishes",
     "new_order_number",

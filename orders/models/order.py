@@ -102,17 +102,6 @@ class OrderQuerySet(models.QuerySet["Order"]):
         """Paid and off the shelf, with something still to leave the house; served by order_to_ship."""
         return self.filter(TO_SHIP)
 
-    def needing_someone(self, before: datetime) -> Self:
-        """What does not go on by itself: failed, money unknown, a refund that waits or came to nothing, or stuck.
-
-        ``before``: who has not moved since is stuck. Each kind is served by an index of its own.
-        """
-        failed = Order.objects.filter(status=OrderStatus.FAILED)
-        unknown = Order.objects.filter(payment_status=PaymentStatus.UNKNOWN)
-        refunds = Order.objects.filter(payment__refunds__state__in=[RefundState.PROPOSED, RefundState.FAILED])
-        stuck = Order.objects.stuck(before)
-        return self.filter(pk__in=failed.values("pk").union(*(kind.values("pk") for kind in (unknown, refunds, stuck))))
-
     def locked(self) -> Self:
         """With the order's row locked until the transaction ends: taken before any stock."""
         return self.select_for_update(of=("self",), no_key=True)
@@ -303,9 +292,8 @@ class Order(models.Model):
                 name="order_open",
                 condition=Q(completed_at=None, cancelled_at=None, failed_at=None),
             ),
-            # The desk's two views: what to ship, and what needs someone. Most orders of a shop are neither.
+            # The desk's view of what to ship: most orders of a shop have shipped long ago.
             models.Index(fields=["-created_at", "-id"], name="order_to_ship", condition=TO_SHIP),
-            models.Index(fields=["id"], name="order_payment_unknown", condition=Q(payment_status="unknown")),
         ]
 
     def __str__(self) -> str:

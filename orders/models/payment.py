@@ -130,10 +130,12 @@ class Refund(models.Model):
         indexes = [
             # The consumer's and the sweep's look at what is on its way.
             models.Index(fields=["payment"], name="refund_pending", condition=Q(state="pending")),
-            # What waits for a second person or came to nothing: the desk.
+            # What waits for a second person or came to nothing: the home page and the desk.
             models.Index(
                 fields=["payment"], name="refund_needs_someone", condition=Q(state__in=["proposed", "failed"])
             ),
+            # The list behind a day's refunds, and the nightly recount of the last days.
+            models.Index(fields=["settled_at"], name="refund_settled", condition=Q(state="settled")),
         ]
 
     def __str__(self) -> str:

@@ -1,7 +1,8 @@
 """What can be done to an order. Called by views, the workflow, the consumers, the admin and the commands."""
 
-from orders.services.auditing import audit_stock
+from orders.services.auditing import audit_figures, audit_stock
 from orders.services.cancelling import cancel_order, compensate, fail_order
+from orders.services.counting import count_order, rebuild_figures, recount_lately
 from orders.services.fulfilling import OrderIsOver, check_open, complete_order, confirm_order, deduct_held_stock
 from orders.services.noting import add_note
 from orders.services.paying import (
@@ -48,6 +49,7 @@ __all__ = [
     "UnknownPaymentMethod",
     "add_note",
     "approve_refund",
+    "audit_figures",
     "audit_stock",
     "await_customer",
     "cancel_order",
@@ -56,6 +58,7 @@ __all__ = [
     "complete_order",
     "confirm_order",
     "continue_order",
+    "count_order",
     "customer_answered",
     "deduct_held_stock",
     "deliver_order",
@@ -64,7 +67,9 @@ __all__ = [
     "pay",
     "payment_news",
     "place_order",
+    "rebuild_figures",
     "record_charge",
+    "recount_lately",
     "reject_refund",
     "request_refund",
     "return_items",

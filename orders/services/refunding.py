@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from catalog.models import LineStock, StockMovement
 from catalog.services import return_stock
-from orders.events import OrderRefunded, RefundRequested
+from orders.events import OrderRefunded, RefundFailed, RefundRequested
 from orders.models import Counts, IllegalTransition, Order, OrderLine, Payment, Refund, RefundLine
 from orders.payments import Intent, PaymentError, RefundRefused, provider_of
 from orders.services.picking import Units, pick
@@ -370,6 +370,7 @@ def fail_refund(*, order: Order, reference: str, reason: str) -> None:
         Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
         if not order.move_to(payment=_status_after_refunds(payment)):
             order.move_on()
-        order.tell("Refund Failed", actor="payment", refund=reference, amount=str(refund.amount))
+        publish(RefundFailed.of(order, refund_reference=reference, amount=refund.amount))
+        order.tell(RefundFailed.detail_type, actor="payment", refund=reference, amount=str(refund.amount))
     log.error("refund failed", order=order.number, refund=reference, why=reason)
     metric("RefundsByOutcome", 1, outcome="failed")

@@ -21,7 +21,7 @@ def test_a_clean_audit_is_one_line(product: Any, shopper: Caller, capsys: pytest
 
     call_command("audit_stock")
 
-    assert capsys.readouterr().out == "stock, ledger and orders agree: 1 products, 2 movements, 1 orders\n"
+    assert capsys.readouterr().out == "stock, ledger, orders and figures agree: 1 products, 2 movements, 1 orders\n"
 
 
 def test_an_audit_names_the_sku_that_differs_and_fails(product: Any, capsys: pytest.CaptureFixture[str]) -> None:

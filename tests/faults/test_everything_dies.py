@@ -295,6 +295,7 @@ def test_nothing_is_lost_and_nothing_happens_twice_wherever_processes_die(
     assert partner.heard() == Counter()
     assert (len(whole_shop.mails()), whole_shop.books()) == (mails, books)
     assert whole_shop.rows("SELECT number, version FROM orders_order ORDER BY id") == states
+    assert "figures agree" in whole_shop.manage("audit_stock")
 
 
 def _idle(shop: WholeShop) -> bool:

@@ -68,6 +68,10 @@ def test_an_order_is_paid_and_completed_within_ten_seconds_and_its_owner_sees_it
 
     assert (order["paymentStatus"], order["fulfilmentStatus"]) == ("paid", "deducted")
     until(lambda: "completed" in {news["status"] for news in mine.news(number)}, 5, "completed is pushed")
+    counted = (
+        "SELECT FROM orders_ordercontribution c JOIN orders_order o ON o.id = order_id WHERE number = %s AND c.paid"
+    )
+    until(lambda: whole_shop.rows(f"{counted} AND c.status = 'completed'", number), 10, "the figures count it")
     news = mine.news(number)
     statuses = [item["status"] for item in news]
     assert statuses.index("paid") < statuses.index("completed")

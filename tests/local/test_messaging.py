@@ -160,9 +160,9 @@ def test_a_fact_on_the_bus_reaches_the_function_behind_each_queue_that_wants_it(
 ) -> None:
     identity = cloud.put("Order Created", {"orderId": "ORD-1", "note": "<time> <detail>"})
 
-    wait_until(lambda: len(function.records()) == 3)
+    wait_until(lambda: len(function.records()) == 4)
     assert Counter(record["eventSourceARN"] for record in function.records()) == {
-        cloud.names.queue_arn(key): 1 for key in ("workflow", "announce", "live")
+        cloud.names.queue_arn(key): 1 for key in ("workflow", "announce", "live", "figures")
     }
     fact = json.loads(function.bodies("workflow")[0])
     assert list(fact) == [

@@ -117,7 +117,7 @@ def test_one_bad_message_of_a_batch_comes_back_and_no_other(created: dict[str, A
     assert deliver("workflow", unknown, created) == ["0"]
 
 
-@pytest.mark.parametrize("queue", ["workflow", "payments", "mail", "announce", "live"])
+@pytest.mark.parametrize("queue", ["workflow", "payments", "mail", "announce", "live", "figures"])
 def test_every_consumer_of_a_fact_writes_down_that_it_has_handled_it(placed: Placed, books: Books, queue: str) -> None:
     from orders import services
 

@@ -354,6 +354,6 @@ def test_a_message_comes_back_for_longer_than_any_lease_it_may_wait_for() -> Non
 
 
 def test_what_no_sweep_looks_after_outlives_an_outage_of_an_hour() -> None:
-    for key in ("mail", "mail-outcomes", "announce"):
+    for key in ("mail", "mail-outcomes", "announce", "figures"):
         (queue,) = (queue for queue in QUEUES if queue.key == key)
         assert REDELIVERY_SECONDS // 2 * (queue.tries - 10) > 3600

@@ -76,6 +76,7 @@ def test_every_fact_about_an_order_is_valid(shopper: Caller, product: Make) -> N
         events.OrderShipped: {"items": ({"sku": "LAMP", "quantity": 2},), "tracking": "JD0001"},
         events.RefundRequested: {"refund_reference": "r-1", "amount": Decimal("2.50")},
         events.OrderRefunded: {"refund_reference": "r-1", "amount": Decimal("2.50")},
+        events.RefundFailed: {"refund_reference": "r-1", "amount": Decimal("2.50")},
     }
     for fact in events.OrderEvent.__subclasses__():
         if fact.detail_type != events.OrderCreated.detail_type:
