@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
-from orders.models import Order, Refund
+from orders.models import Order, Payment, Refund
 from orders.services import deduct_held_stock, request_refund, ship_order
 from orders.status import FulfilmentStatus
 from tests.admin.conftest import Desk, a_product, an_order, desk_of
@@ -108,7 +108,7 @@ def test_the_saved_views_hold_what_there_is_to_do(staff: Desk, completed: Callab
     somebody = Actor.part("somebody")
     for order in (gone, odd, waits):
         ship_order(order=order, actor=somebody)
-    Order.objects.filter(pk=odd.pk).update(payment_status="unknown")
+    Payment.objects.filter(order=odd).update(state="unknown")
     refund = request_refund(order=waits, amount=Decimal("1.00"), reason="", actor=somebody)
     Refund.objects.filter(pk=refund.pk).update(state="proposed")
     stuck = an_order()
