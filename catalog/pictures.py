@@ -15,7 +15,7 @@ from django.db.models import Max
 
 from catalog.events import PictureStored
 from catalog.models import PICTURE_TYPES, Product, ProductImage
-from catalog.services import change_product
+from catalog.services import raise_version
 from vibecode import bucket
 from vibecode.errors import Conflict, Unprocessable
 from vibecode.outbox import publish
@@ -166,7 +166,7 @@ def _show(image: ProductImage, name: str, picture: "Picture") -> ProductImage | 
             state=ProductImage.State.READY, upload="", file=name, width=picture.width, height=picture.height
         ):
             return None
-        changed = change_product(product=product, values={})
+        changed = raise_version(product=product)
         publish(PictureStored(sku=product.sku, image_id=image.pk))
         shown = ProductImage.objects.get(pk=image.pk)
     shown.product = changed  # at the very version that this picture made
@@ -218,7 +218,7 @@ def keep_picture(*, product: Product, picture: "Picture", alt: str = "", positio
     name = f"products/{product.sku.lower()}-{secrets.token_hex(16)}.{picture.ending}"
     bucket.put(name, picture.content, content_type=picture.content_type)
     with transaction.atomic():
-        change_product(product=product, values={})  # first: whoever changes a product locks it before its pictures
+        raise_version(product=product)  # first: whoever changes a product locks it before its pictures
         image = ProductImage.objects.create(
             product=product, file=name, width=picture.width, height=picture.height, alt=alt, position=position
         )

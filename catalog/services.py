@@ -78,11 +78,12 @@ class StockTooLarge(Unprocessable):
 
 
 # --- products --------------------------------------------------------------------------------------------------------
-def create_product(*, sku: str, name: str, values: Mapping[str, Any]) -> Product:
+def create_product(*, sku: str, name: str, values: Mapping[str, Any], actor: Actor) -> Product:
     """Put a product on the list, with an empty shelf. ``values``: description, price, currency, category, status.
 
-    Raises SkuTaken, UnknownCategory or CurrencyMismatch.
+    Raises Denied, SkuTaken, UnknownCategory or CurrencyMismatch.
     """
+    actor.must(Right.CATALOGUE)
     values = {"currency": settings.SHOP_CURRENCY} | _resolved(values)
     slug = slug_of(name, sku)
     if Product.objects.filter(slug=slug).exclude(sku=sku).exists():  # A.B and AB read the same
@@ -98,11 +99,14 @@ def create_product(*, sku: str, name: str, values: Mapping[str, Any]) -> Product
     return product
 
 
-def change_product(*, product: Product, values: Mapping[str, Any], expected_version: int | None = None) -> Product:
+def change_product(
+    *, product: Product, values: Mapping[str, Any], actor: Actor, expected_version: int | None = None
+) -> Product:
     """Change the given fields by a conditional update, one version up. Orders keep the name and price they had.
 
-    Raises Stale when the product is not at ``expected_version``, UnknownCategory or CurrencyMismatch.
+    Raises Denied, Stale when the product is not at ``expected_version``, UnknownCategory or CurrencyMismatch.
     """
+    actor.must(Right.CATALOGUE)
     values = _resolved(values)
     rows = Product.objects.filter(pk=product.pk)
     if expected_version is not None:
@@ -112,11 +116,18 @@ def change_product(*, product: Product, values: Mapping[str, Any], expected_vers
     return Product.objects.with_shelf().get(pk=product.pk)
 
 
-def archive_product(*, product: Product) -> Product:
-    """Take a product off the list for good; orders that hold it keep it. Twice is harmless."""
+def raise_version(*, product: Product) -> Product:
+    """One version up, for what belongs to a product but is no field of it: its pictures. Their verbs ask for rights."""
+    Product.objects.filter(pk=product.pk).update(version=F("version") + 1, updated_at=Now())
+    return Product.objects.with_shelf().get(pk=product.pk)
+
+
+def archive_product(*, product: Product, actor: Actor) -> Product:
+    """Take a product off the list for good; orders that hold it keep it. Twice is harmless. Raises Denied."""
+    actor.must(Right.CATALOGUE)
     if product.status == Product.Status.ARCHIVED:
         return product
-    return change_product(product=product, values={"status": Product.Status.ARCHIVED})
+    return change_product(product=product, values={"status": Product.Status.ARCHIVED}, actor=actor)
 
 
 def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,11 +149,12 @@ def place_category(*, category: Category, parent: Category | None) -> None:
         raise CategoryCircle(f"{parent} is {category} or stands below it.")
 
 
-def save_category(*, category: Category) -> Category:
-    """Write a category, new or changed, under its parent. Raises CategoryCircle.
+def save_category(*, category: Category, actor: Actor) -> Category:
+    """Write a category, new or changed, under its parent. Raises Denied or CategoryCircle.
 
     One at a time: of two that want to stand below each other, the second one sees the first.
     """
+    actor.must(Right.CATALOGUE)
     with transaction.atomic(savepoint=False):
         list(Category.objects.order_by("id").select_for_update().values_list("id"))
         place_category(category=category, parent=category.parent)
@@ -200,8 +212,9 @@ def _tell_of_low(shelves: Iterable[tuple[str, int, int, int]]) -> None:
         publish(*low)
 
 
-def set_reorder_point(*, stock: Stock, units: int) -> None:
-    """At this many available the product counts as low."""
+def set_reorder_point(*, stock: Stock, units: int, actor: Actor) -> None:
+    """At this many available the product counts as low. Raises Denied."""
+    actor.must(Right.STOCK)
     Stock.objects.filter(pk=stock.pk).update(reorder_point=units)
 
 

@@ -102,7 +102,7 @@ class ProductViewSet(GenericViewSet[Product]):
     def create(self, request: Request) -> Response:
         """Put a product on the list."""
         values = parse(ProductIn, request)
-        product = create_product(sku=values.pop("sku"), name=values.pop("name"), values=values)
+        product = create_product(sku=values.pop("sku"), name=values.pop("name"), values=values, actor=actor(request))
         location = f"{settings.PUBLIC_URL}{product.get_absolute_url()}"
         return Response(ProductOut(product).data, status=201, headers={"Location": location, "ETag": _tag(product)})
 
@@ -110,13 +110,15 @@ class ProductViewSet(GenericViewSet[Product]):
     def partial_update(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Change fields of a product; with If-Match only if nobody else has since you read it."""
         values = parse(ProductPatch, request, partial=True)
-        changed = change_product(product=self.get_object(), values=values, expected_version=expected_version(request))
+        changed = change_product(
+            product=self.get_object(), values=values, actor=actor(request), expected_version=expected_version(request)
+        )
         return Response(ProductOut(changed).data, headers={"ETag": _tag(changed)})
 
     @described(responses={204: None})
     def destroy(self, request: Request, sku: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Archive a product; orders keep its name and price."""
-        archive_product(product=self.get_object())
+        archive_product(product=self.get_object(), actor=actor(request))
         return Response(status=204)
 
     @described(request=StockIn, responses=StockOut)

@@ -121,7 +121,9 @@ def make_product(
     """A product on the shelf, through the services, so that the ledger knows it."""
     sku = sku or f"TEST-{next(_numbers)}"
     name = values.pop("name", f"Product {sku}")
-    product = create_product(sku=sku, name=name, values={"price": Decimal(price), "status": status, **values})
+    product = create_product(
+        sku=sku, name=name, values={"price": Decimal(price), "status": status, **values}, actor=Actor.part("tests")
+    )
     if on_hand:
         adjust_stock(product=product, delta=on_hand, reason="opening stock", actor=Actor.part("tests"))
     return Product.objects.select_related("stock").get(pk=product.pk)

@@ -10,7 +10,7 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 
 from catalog.models import Category, Product
 from catalog.services import place_category, save_category
-from vibecode.desk import ServiceForm, ShopAdmin, link_to, link_to_list
+from vibecode.desk import ServiceForm, ShopAdmin, actor_of, link_to, link_to_list
 from vibecode.errors import DomainError
 
 
@@ -46,7 +46,7 @@ class CategoryAdmin(ShopAdmin):
 
     def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """By the service, which asks for circles once more with the tree held still."""
-        save_category(category=obj)
+        save_category(category=obj, actor=actor_of(request))
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Category]:
         """With the number of products in the same statement."""

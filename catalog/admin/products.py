@@ -38,6 +38,7 @@ from vibecode.desk import (
     DayFilter,
     ServiceForm,
     ShopAdmin,
+    actor_of,
     dialog_action,
     label,
     link_to,
@@ -47,6 +48,7 @@ from vibecode.desk import (
     refused,
 )
 from vibecode.errors import DomainError
+from vibecode.rights import Actor
 
 COLOURS: dict[str, str] = {
     Product.Status.DRAFT: "warning",
@@ -275,21 +277,25 @@ class ProductAdmin(ShopAdmin):
             keep_pictures(request)
         return answer
 
-    def save_model(self, request: HttpRequest, obj: Product, form: ProductForm, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
+    def save_model(self, request: HttpRequest, obj: Product, form: ProductForm, change: bool) -> None:
         """Create or change the product by its service."""
         if not change:
             values = {name: value for name, value in form.cleaned_data.items() if name != "seen_version"}
-            made = create_product(sku=values.pop("sku"), name=values.pop("name"), values=values)
+            made = create_product(
+                sku=values.pop("sku"), name=values.pop("name"), values=values, actor=actor_of(request)
+            )
             obj.pk = made.pk
             obj.refresh_from_db()
         elif form.typed:
-            change_product(product=obj, values=form.typed, expected_version=form.cleaned_data["seen_version"])
+            version = form.cleaned_data["seen_version"]
+            change_product(product=obj, values=form.typed, actor=actor_of(request), expected_version=version)
 
     def save_related(self, request: HttpRequest, form: ProductForm, formsets: Any, change: bool) -> None:
         """Pictures belong to the product: when they change, its version does."""
         super().save_related(request, form, formsets, change)
         if change and not form.typed and any(formset.has_changed() for formset in formsets):
-            change_product(product=form.instance, values={}, expected_version=form.cleaned_data["seen_version"])
+            version = form.cleaned_data["seen_version"]
+            change_product(product=form.instance, values={}, actor=actor_of(request), expected_version=version)
 
     def save_formset(self, request: HttpRequest, form: ProductForm, formset: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Write the pictures that are there."""
@@ -307,7 +313,11 @@ class ProductAdmin(ShopAdmin):
         self._do_to_all(request, chosen.exclude(status=Product.Status.ARCHIVED), _archive, "Archived")
 
     def _do_to_all(
-        self, request: HttpRequest, chosen: models.QuerySet[Product], verb: Callable[[Product], object], done: str
+        self,
+        request: HttpRequest,
+        chosen: models.QuerySet[Product],
+        verb: Callable[[Product, Actor], object],
+        done: str,
     ) -> None:
         """Each by itself: what one is refused holds no other up, and is said with its reason."""
         products = list(chosen[: MOST_AT_ONCE + 1])
@@ -318,7 +328,7 @@ class ProductAdmin(ShopAdmin):
         for product in products:
             try:
                 with transaction.atomic():
-                    verb(product)
+                    verb(product, actor_of(request))
             except DomainError as refusal:
                 refusals.append((product.sku, refusal.detail))
             else:
@@ -337,7 +347,7 @@ class ProductAdmin(ShopAdmin):
         values, version = {"price": form.cleaned_data["price"]}, form.cleaned_data["seen_version"]
 
         def act() -> str:
-            after = change_product(product=product, values=values, expected_version=version)
+            after = change_product(product=product, values=values, actor=actor_of(request), expected_version=version)
             said = f"{money(product.price, product.currency)} → {money(after.price, after.currency)}"
             self.log_change(request, product, f"Price changed: {said}")
             return f"{product.sku}: {said}"
@@ -369,13 +379,13 @@ class ProductAdmin(ShopAdmin):
         form: BaseDialogForm,
         object_id: str,
         dialog: ActionDialog,
-        verb: Callable[[Product], object],
+        verb: Callable[[Product, Actor], object],
         done: str,
     ) -> HttpResponse:
         product = self.found(request, object_id)
 
         def act() -> str:
-            verb(product)
+            verb(product, actor_of(request))
             self.log_change(request, product, done)
             return f"{product.sku}: {done}"
 
@@ -434,11 +444,10 @@ class ProductAdmin(ShopAdmin):
         )
 
 
-def _publish(product: Product) -> Product:
-    return change_product(
-        product=product, values={"status": Product.Status.PUBLISHED}, expected_version=product.version
-    )
+def _publish(product: Product, actor: Actor) -> Product:
+    values = {"status": Product.Status.PUBLISHED}
+    return change_product(product=product, values=values, actor=actor, expected_version=product.version)
 
 
-def _archive(product: Product) -> Product:
-    return archive_product(product=product)
+def _archive(product: Product, actor: Actor) -> Product:
+    return archive_product(product=product, actor=actor)

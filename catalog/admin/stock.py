@@ -162,7 +162,7 @@ class StockAdmin(ShopAdmin):
 
     def save_model(self, request: HttpRequest, obj: Stock, form: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Only the reorder point: the counters that this page read may have moved since."""
-        set_reorder_point(stock=obj, units=obj.reorder_point)
+        set_reorder_point(stock=obj, units=obj.reorder_point, actor=actor_of(request))
 
     @dialog_action(ADJUST, "Adjust stock", permissions=["change"], icon="exposure", url_path="adjust")
     def adjust(self, request: HttpRequest, form: AdjustForm, object_id: str) -> HttpResponse:

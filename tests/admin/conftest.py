@@ -75,7 +75,7 @@ def a_product(sku: str = "", *, on_hand: int = 10, **values: Any) -> Product:
     """A published product with something on its shelf."""
     sku = sku or f"SKU-{get_random_string(8).upper()}"
     values = {"price": "2.50", "status": Product.Status.PUBLISHED, **values}
-    product = create_product(sku=sku, name=values.pop("name", f"Thing {sku}"), values=values)
+    product = create_product(sku=sku, name=values.pop("name", f"Thing {sku}"), values=values, actor=Actor.part("tests"))
     if on_hand:
         adjust_stock(product=product, delta=on_hand, reason="delivery", actor=Actor.part("tests"))
     return product

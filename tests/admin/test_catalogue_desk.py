@@ -16,6 +16,7 @@ from tests.admin.conftest import BACKEND, Desk, a_product, an_order, desk_of
 from tests.catalog.files import a_picture, from_a_telephone, opened
 from vibecode import bucket
 from vibecode.models import OutboxEvent
+from vibecode.rights import Actor
 
 
 # --- the price -------------------------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ def test_a_price_is_changed_in_a_dialog_for_the_version_on_the_screen(staff: Des
 
 def test_a_price_that_somebody_else_changed_is_said_and_can_be_changed_knowingly(staff: Desk) -> None:
     product = a_product(price="2.50")
-    change_product(product=product, values={"price": "2.75"})
+    change_product(product=product, values={"price": "2.75"}, actor=Actor.part("tests"))
 
     page = staff.dialog("catalog_product_reprice", product.pk, price="3.10", seen_version="1")
 

@@ -285,7 +285,7 @@ def test_what_needs_somebody_is_counted_and_opens_the_orders_it_means(
 def test_parked_facts_and_low_stock_are_counted_and_listed(staff: Desk, lamp: Product, customer: User) -> None:
     place(customer, (lamp, 1))
     OutboxEvent.objects.update(parked_at=timezone.now())
-    set_reorder_point(stock=lamp.stock, units=99)
+    set_reorder_point(stock=lamp.stock, units=99, actor=Actor.part("tests"))
     a_product("DRAFT", on_hand=0, status=Product.Status.DRAFT)
     a_product("FULL", on_hand=5)
     a_product("GONE", on_hand=0, name="Sold out")
@@ -343,7 +343,7 @@ def test_who_may_not_see_orders_sees_the_index_and_no_money(trade: list[Order]) 
 
 
 def test_who_sees_orders_alone_sees_neither_shelves_nor_machinery(trade: list[Order], lamp: Product) -> None:
-    set_reorder_point(stock=lamp.stock, units=100)
+    set_reorder_point(stock=lamp.stock, units=100, actor=Actor.part("tests"))
     desk = reader("view_order")
 
     page = desk.open("index")

@@ -13,6 +13,7 @@ from PIL import Image
 from catalog.models import Category, Product, ProductImage, StockMovement
 from catalog.services import change_product
 from tests.admin.conftest import Desk, a_product, an_order
+from vibecode.rights import Actor
 
 
 def no_pictures(initial: int = 0) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def test_saving_without_a_change_changes_nothing(staff: Desk) -> None:
 
 def test_a_stale_page_is_refused_keeps_what_was_typed_and_can_be_saved_knowingly(staff: Desk) -> None:
     product = a_product(name="Tea")
-    change_product(product=product, values={"name": "Green tea"})
+    change_product(product=product, values={"name": "Green tea"}, actor=Actor.part("tests"))
 
     page = staff.send("catalog_product_change", product.pk, **form_of(product, price="7.77"))
 
@@ -242,7 +243,7 @@ def test_only_an_empty_category_is_deleted(staff: Desk) -> None:
     product.refresh_from_db()
     assert product.category == category
 
-    change_product(product=product, values={"category": None})
+    change_product(product=product, values={"category": None}, actor=Actor.part("tests"))
     staff.send("catalog_category_delete", category.pk, post="yes")
     assert not Category.objects.exists()
 

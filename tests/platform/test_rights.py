@@ -64,6 +64,29 @@ def test_only_who_may_changes_stock(db: None, group: str) -> None:
         assert "the groups warehouse, staff and admin have it" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_only_who_may_changes_the_catalogue(db: None, group: str) -> None:
+    product, who = make_product(price="2.00"), member(group)
+    asked: dict[str, Callable[[], Any]] = {
+        "create": lambda: ask(who, "/products", {"sku": f"NEW-{group}".upper(), "name": "New", "price": "1.00"}),
+        "change": lambda: who.patch(f"/products/{product.sku}", {"price": "3.00"}),
+        "upload": lambda: ask(who, f"/products/{product.sku}/images", {"contentType": "image/png"}),
+        "archive": lambda: who.delete(f"/products/{product.sku}"),
+    }
+
+    answers = {verb: call() for verb, call in asked.items()}
+
+    if group in {"catalogue", "staff", "admin"}:
+        assert {verb: answer.status_code for verb, answer in answers.items()} == {
+            "create": 201, "change": 200, "upload": 201, "archive": 204,
+        }  # fmt: skip
+    else:
+        for answer in answers.values():
+            assert_refused(answer, 403, "forbidden")
+        product.refresh_from_db()
+        assert (str(product.price), product.status) == ("2.00", "published")
+
+
 def test_groups_add_up_and_unknown_ones_are_nothing() -> None:
     both = Actor.person("sub", ["support", "warehouse", "chess club"])
 

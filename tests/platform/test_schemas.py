@@ -56,7 +56,7 @@ def check(row: OutboxEvent) -> None:
 
 def test_what_the_services_publish_is_valid(shopper: Caller, product: Make) -> None:
     lamp = product("LAMP", on_hand=5)
-    set_reorder_point(stock=lamp.stock, units=4)
+    set_reorder_point(stock=lamp.stock, units=4, actor=Actor.part("tests"))
     number = shopper.post("/orders", order_body(("LAMP", 2))).json()["orderId"]
     assert shopper.post(f"/orders/{number}/cancel", {}).status_code == 200
 
@@ -263,7 +263,7 @@ def low() -> list[tuple[str, int, int]]:
 
 def test_a_shelf_that_comes_down_to_its_reorder_point_is_told_once(shopper: Caller, product: Make) -> None:
     lamp, mug = product("LAMP", on_hand=10), product("MUG", on_hand=10)
-    set_reorder_point(stock=lamp.stock, units=7)
+    set_reorder_point(stock=lamp.stock, units=7, actor=Actor.part("tests"))
     told = []
     for quantity in (2, 1, 1):
         assert shopper.post("/orders", order_body(("LAMP", quantity), ("MUG", 1))).status_code == 201
@@ -279,7 +279,7 @@ def test_however_many_shelves_run_low_an_order_costs_one_statement_more(shopper:
     def cost(count: int, units: int) -> int:
         lamps = [product(on_hand=10) for _ in range(count)]
         for lamp in lamps:
-            set_reorder_point(stock=lamp.stock, units=units)
+            set_reorder_point(stock=lamp.stock, units=units, actor=Actor.part("tests"))
         body = order_body(*((lamp.sku, 2) for lamp in lamps))
         with CaptureQueriesContext(connection) as statements:
             assert shopper.post("/orders", body).status_code == 201
@@ -293,7 +293,7 @@ def test_however_many_shelves_run_low_an_order_costs_one_statement_more(shopper:
 
 def test_an_order_that_is_refused_tells_of_no_low_shelf(shopper: Caller, product: Make) -> None:
     lamp = product("LAMP", on_hand=3)
-    set_reorder_point(stock=lamp.stock, units=2)
+    set_reorder_point(stock=lamp.stock, units=2, actor=Actor.part("tests"))
 
     assert shopper.post("/orders", order_body(("LAMP", 2), total="0.01")).status_code == 409
     assert shopper.post("/orders", order_body(("LAMP", 9))).status_code == 409
