@@ -14,7 +14,6 @@ from PIL.JpegImagePlugin import get_sampling
 
 from catalog.models import PICTURE_TYPES
 
-LARGEST = 10 * 2**20  # bytes
 MOST_PIXELS = 40_000_000
 LONGEST_SIDE = 10_000
 FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP", "image/gif": "GIF"}

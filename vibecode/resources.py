@@ -126,12 +126,17 @@ QUEUES = (
     Queue(
         key="live",
         handler="orders.consumers.on_order_moved",
-        detail_types=(*(fact for fact in ORDER_FACTS if fact != "Order Confirmed"), "Payment Requires Action"),
+        detail_types=(
+            *(fact for fact in ORDER_FACTS if fact != "Order Confirmed"),
+            "Payment Requires Action",
+            "Refund Requested",
+        ),
     ),
     Queue(
         key="figures",
         handler="orders.consumers.on_order_counts",
-        detail_types=tuple(fact for fact in ORDER_FACTS if fact != "Order Confirmed"),  # it moves no state and no money
+        # Confirming moves no state and no money; asking for a refund may ship or withdraw the rest of an order.
+        detail_types=(*(fact for fact in ORDER_FACTS if fact != "Order Confirmed"), "Refund Requested"),
         tries=HOURS,
         most_at_once=2,  # all of them write to today's row
     ),

@@ -214,6 +214,9 @@ MEDIA_URL_SECONDS = env.integer("MEDIA_URL_SECONDS", 3600, least=60, most=7 * 86
 _media = urlsplit(MEDIA_ORIGIN)
 # Where browsers post pictures: the bucket's own address, as it is signed.
 BUCKET_URL = AWS_ENDPOINT_URL or f"https://{MEDIA_BUCKET}.s3.{AWS_REGION}.amazonaws.com"
+# Else boto3 signs another address than BUCKET_URL in us-east-1.
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-s3-regional-endpoints.html
+os.environ.setdefault("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", "regional")
 STORAGES = {
     "default": {
         "BACKEND": "storages.backends.s3.S3Storage",

@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.http import Http404
 from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -31,7 +32,10 @@ class OrderForm(BaseDialogForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.order = Order.objects.select_related("payment").get(pk=self.object_id)
+        try:
+            self.order = Order.objects.select_related("payment").get(pk=self.object_id)
+        except (Order.DoesNotExist, ValueError):
+            raise Http404 from None
         self.fields["version"].initial = self.order.version
 
     def renew(self) -> None:
@@ -54,6 +58,11 @@ class UnitsForm(OrderForm):
         super().__init__(*args, **kwargs)
         lines = list(OrderLine.objects.of(self.order))
         self.lines = lines if len(lines) <= MOST_LINES else []
+        if not self.lines:
+            count = sum(self.left(line) for line in lines)
+            self.fields["everything"] = forms.BooleanField(
+                label=f"All {count:,} units of {len(lines):,} lines", help_text="Parts of so long an order: by the API."
+            )
         for line in self.lines:
             left = self.left(line)
             self.fields[f"units_{line.pk}"] = forms.IntegerField(
@@ -93,7 +102,7 @@ def _reason() -> forms.CharField:
 
 def _amount(help_text: str) -> forms.DecimalField:
     return forms.DecimalField(
-        required=False, max_digits=20, decimal_places=2, min_value=Decimal("0.01"), help_text=help_text,
+        required=False, max_digits=20, decimal_places=2, min_value=Decimal(0), help_text=help_text,
         widget=UnfoldAdminDecimalFieldWidget,
     )  # fmt: skip
 
@@ -155,12 +164,12 @@ class RefundForm(UnitsForm):
         payment = getattr(self.order, "payment", None)
         left = money(payment.refundable if payment else Decimal("0.00"), self.order.currency)
         limit = money(Decimal(settings.REFUND_LIMIT), self.order.currency)
-        self.fields[
-            "amount"
-        ].help_text = (
-            f"{left} can be given back. Empty: what the units cost. Above {limit} a second person has to approve."
-        )
+        help_text = f"{left} can be given back. Empty: what the units cost; 0: the goods alone."
+        self.fields["amount"].help_text = f"{help_text} Above {limit} a second person has to approve."
+        # What is with the customer comes back by "Take back", once it is here.
+        self.fields["restock"].initial = not self.order.shipments.exists()
         if not self.lines:
+            del self.fields["everything"]  # the choice says it
             self.fields["what"].choices = [choice for choice in self.fields["what"].choices if choice[0] != self.ITEMS]
         self.order_fields(["what", *(name for name in self.fields if name.startswith("units_")), "amount"])
 
@@ -173,7 +182,7 @@ class RefundForm(UnitsForm):
         what, amount = self.cleaned_data.get("what"), self.cleaned_data.get("amount")
         if what == self.ITEMS:
             self.need_units()
-        if what == self.AMOUNT and amount is None and "amount" not in self.errors:
+        if what == self.AMOUNT and not amount and "amount" not in self.errors:
             self.add_error("amount", "Say how much.")
 
     def terms(self) -> dict[str, Any]:

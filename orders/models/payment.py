@@ -37,8 +37,9 @@ class Payment(models.Model):
     currency = models.CharField(max_length=3)
     state = models.CharField(max_length=20, choices=PaymentState, default=PaymentState.INTENDED)
     captured = models.DecimalField(max_digits=20, decimal_places=2, default=Decimal("0.00"))
-    # What was given back, is on its way or was proposed: refunds that neither failed nor were rejected.
+    # What was given back or is on its way, and what waits for a second person.
     refunded = models.DecimalField(max_digits=20, decimal_places=2, default=Decimal("0.00"))
+    proposed = models.DecimalField(max_digits=20, decimal_places=2, default=Decimal("0.00"), db_default=Decimal("0.00"))
     # For the owner's browser, where the bank asks something; never logged.
     client_secret = models.CharField(max_length=200, blank=True, db_default="")
     action_deadline = models.DateTimeField(null=True, blank=True)
@@ -62,7 +63,7 @@ class Payment(models.Model):
             ),
             # However many refunds are asked for at once: the last word on giving back too much.
             models.CheckConstraint(
-                condition=Q(refunded__gte=0, refunded__lte=F("captured")),
+                condition=Q(refunded__gte=0, proposed__gte=0, captured__gte=F("refunded") + F("proposed")),
                 name="payment_refunds_no_more_than_it_captured",
             ),
         ]
@@ -82,7 +83,7 @@ class Payment(models.Model):
     @property
     def refundable(self) -> Decimal:
         """What could still be given back."""
-        return self.captured - self.refunded
+        return self.captured - self.refunded - self.proposed
 
 
 class RefundQuerySet(models.QuerySet["Refund"]):
@@ -118,7 +119,8 @@ class Refund(models.Model):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=RefundState.values), name="refund_state_is_known"),
-            models.CheckConstraint(condition=Q(amount__gt=0), name="refund_amount_is_positive"),
+            # 0 where goods are taken back, or not sent, for which no money goes back.
+            models.CheckConstraint(condition=Q(amount__gte=0), name="refund_amount_is_not_negative"),
             models.CheckConstraint(
                 condition=~Q(state="settled") | Q(settled_at__isnull=False), name="refund_settled_has_its_moment"
             ),

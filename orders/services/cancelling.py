@@ -105,11 +105,12 @@ def finish_failed_order(*, order: Order) -> Order:
 def fail_order(*, order: Order) -> Order:
     """Compensation did not finish: a person is needed. What is held stays held. Twice is harmless.
 
-    An order that was cancelled meanwhile, or that went its way after all, stays what it is.
+    An order that was cancelled meanwhile, or that went its way after all, stays what it is: what has shipped is not
+    held, and another execution completes it.
     """
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        if order.mark != Mark.NONE:
+        if order.mark != Mark.NONE or FulfilmentStatus(order.fulfilment_status) not in CANCELLABLE:
             return order
         payment = payment_of(order)
         undecided = payment is not None and payment.state in PaymentState.undecided()

@@ -61,7 +61,7 @@ def complete_order(*, order: Order) -> Order:
     """
     with transaction.atomic(savepoint=False):
         order = check_open(Order.objects.locked().select_related("user").get(pk=order.pk))
-        on_the_shelf = order.fulfilment_status in {FulfilmentStatus.UNFULFILLED, FulfilmentStatus.RESERVED}
+        on_the_shelf = order.fulfilment_status == FulfilmentStatus.RESERVED  # an open order without goods: all refunded
         paid = {PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED, PaymentStatus.REFUNDED}
         if on_the_shelf or order.payment_status not in paid:
             raise IllegalTransition(

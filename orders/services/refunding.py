@@ -57,10 +57,10 @@ def request_refund(
     """Write down that money goes back; the consumer carries it out.
 
     ``amount`` alone is money and no goods. With ``items`` (SKU to units) it is what they cost, unless ``amount`` says
-    otherwise; units that have not left the house are meant first, and will not leave any more. With neither it is all
-    that is left, of both. ``restock`` puts the units back on the shelf. Above REFUND_LIMIT it only is a proposal, until
-    somebody else approves it. Raises Denied, Stale, NotRefundable, NotInOrder or TooMany, IllegalTransition while goods
-    are still held; then nothing was written.
+    otherwise (0 for the goods alone); units that have not left the house are meant first, and will not leave any more.
+    With neither it is all that is left, of both. ``restock`` puts the units back on the shelf. Above REFUND_LIMIT it
+    only is a proposal, until somebody else approves it. Raises Denied, Stale, NotRefundable, NotInOrder or TooMany, and
+    IllegalTransition for goods that are still held; then nothing was written.
     """
     actor.must(Right.REFUND)
     with transaction.atomic(savepoint=False):
@@ -72,8 +72,10 @@ def request_refund(
             goods = pick(order, items, lambda line: line.quantity - line.refunded, "to refund")
             amount = _cost(goods) if amount is None else amount
         elif amount is None:
-            goods = _rest(order)
             amount = payment.refundable if payment else Decimal("0.00")
+            if amount:
+                _check_off_the_shelf(order)
+            goods = _rest(order)
         # Units that have not left are taken first: nobody ships what was paid back.
         parts = {line: _Part(units, min(units, line.to_ship), units if restock else 0) for line, units in goods.items()}
         return _request(order, payment, amount, parts, reason=reason, actor=actor)
@@ -119,6 +121,9 @@ def approve_refund(*, refund: Refund, actor: Actor) -> Refund:
         if refund.actor == actor.name:
             raise Denied("A second person has to approve this refund: you asked for it yourself.")
         Refund.objects.filter(pk=refund.pk).update(state=RefundState.PENDING, approved_by=actor.name)
+        Payment.objects.filter(pk=refund.payment_id).update(
+            refunded=F("refunded") + refund.amount, proposed=F("proposed") - refund.amount, updated_at=Now()
+        )
         refund.refresh_from_db()
         _carry_out(order, refund, actor=actor.name)
     return refund
@@ -150,11 +155,11 @@ def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
         order, payment = _locked(order)
         if payment is None or FulfilmentStatus(order.fulfilment_status) not in CANCELLABLE:
             return
-        withdraw_proposals(payment)
-        payment.refresh_from_db(fields=["refunded"])
-        if not payment.refundable:
+        if payment.refunds.filter(state=RefundState.FAILED, created_at__gte=order.over_since).exists():
             return
-        if not payment.refunds.filter(state=RefundState.FAILED, created_at__gte=order.over_since).exists():
+        withdraw_proposals(payment)
+        payment.refresh_from_db(fields=["proposed"])
+        if payment.refundable:
             _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
 
 
@@ -184,8 +189,8 @@ def _locked(order: Order) -> tuple[Order, Payment | None]:
 def _check_off_the_shelf(order: Order) -> None:
     if FulfilmentStatus(order.fulfilment_status) not in OFF_THE_SHELF:
         raise IllegalTransition(
-            f"{order.number} is {order.status}, its fulfilment {order.fulfilment_status}: items can be refunded once "
-            "they are off the shelf. Cancel it, or refund an amount.",
+            f"{order.number} is {order.status}, its fulfilment {order.fulfilment_status}: goods can be refunded only "
+            "between their leaving the shelf and the order's end. Refund an amount, or cancel the order.",
             orderStatus=order.status,
         )
 
@@ -212,14 +217,18 @@ def _request(
     actor: Actor,
 ) -> Refund:
     left = payment.refundable if payment else Decimal("0.00")
-    if payment is None or not 0 < amount <= left:
+    if payment is None or not 0 <= amount <= left or not (amount or parts):
         raise NotRefundable(
             f"{left} {order.currency} of {order.number} can be refunded, not {amount}.",
             refundable=str(left),
             currency=order.currency,
         )
     state = RefundState.PROPOSED if _needs_two(payment, amount, actor) else RefundState.PENDING
-    return _write_refund(order, payment, amount, parts, state=state, reason=reason, actor=actor.name)
+    refund = _write_refund(order, payment, amount, parts, state=state, reason=reason, actor=actor.name)
+    if not amount:  # nothing for the provider to do
+        Refund.objects.filter(pk=refund.pk).update(state=RefundState.SETTLED, settled_at=Now())
+        refund.refresh_from_db()
+    return refund
 
 
 def _needs_two(payment: Payment, amount: Decimal, actor: Actor) -> bool:
@@ -256,11 +265,12 @@ def _write_refund(
         OrderLine.objects.count_up(
             {line.pk: Counts(refunded=part.quantity, withdrawn=part.withdrawn) for line, part in parts.items()}
         )
-    Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") + amount, updated_at=Now())
-    if state == RefundState.PENDING:
-        _carry_out(order, refund, actor=actor)
-    else:
+    column = "proposed" if state == RefundState.PROPOSED else "refunded"
+    Payment.objects.filter(pk=payment.pk).update(**{column: F(column) + amount}, updated_at=Now())
+    if state == RefundState.PROPOSED:
         order.move_on()  # the customer is told nothing of a proposal
+    else:
+        _carry_out(order, refund, actor=actor)
     return refund
 
 
@@ -287,7 +297,7 @@ def _reject(refund: Refund, *, reason: str) -> None:
     lines = {each.line_id: Counts(refunded=-each.quantity, withdrawn=-each.withdrawn) for each in refund.lines.all()}
     if lines:
         OrderLine.objects.count_up(lines)
-    Payment.objects.filter(pk=refund.payment_id).update(refunded=F("refunded") - refund.amount, updated_at=Now())
+    Payment.objects.filter(pk=refund.payment_id).update(proposed=F("proposed") - refund.amount, updated_at=Now())
 
 
 # --- carrying out ----------------------------------------------------------------------------------------------------
@@ -346,8 +356,7 @@ def note_refunds_elsewhere(*, order: Order, refunded: Decimal) -> None:
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         payment = Payment.objects.locked().get(order=order)
-        proposed = payment.refunds.filter(state=RefundState.PROPOSED).aggregate(sum=Sum("amount"))["sum"] or 0
-        more = min(refunded, payment.captured) - (payment.refunded - proposed)
+        more = min(refunded, payment.captured) - payment.refunded
         if more <= 0 or payment.refunds.filter(state=RefundState.FAILED).exists():
             return
         withdraw_proposals(payment)  # there may not be enough left for them

@@ -7,7 +7,7 @@ from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from orders.events import OrderDelivered, OrderShipped
-from orders.models import Counts, IllegalTransition, Order, OrderLine, RefundLine, Shipment, ShipmentLine
+from orders.models import Counts, IllegalTransition, Order, OrderLine, Payment, RefundLine, Shipment, ShipmentLine
 from orders.services.fulfilling import check_open
 from orders.services.picking import TooMany, Units, pick
 from orders.status import SHIPPABLE, FulfilmentStatus, PaymentStatus, RefundState
@@ -64,14 +64,14 @@ def deliver_order(
 ) -> Order:
     """Write down that what was shipped has arrived: all of it, the parcel of a ``tracking`` number, or ``items`` of it.
 
-    The order is delivered once everything that was to leave has arrived. Twice is harmless then. Raises Denied, Stale,
-    IllegalTransition while nothing has shipped, NotInOrder, or TooMany where fewer units are on their way, or none.
+    The order is delivered once everything that was to leave has arrived. Of a whole order or parcel, twice is harmless.
+    Raises Denied, Stale, NotInOrder, or TooMany where fewer units are on their way, or none.
     """
     actor.must(Right.SHIP)
     with transaction.atomic(savepoint=False):
         order = Order.objects.locked().select_related("user").get(pk=order.pk)
         order.expect(expected_version)
-        if order.fulfilment_status == FulfilmentStatus.DELIVERED and items is None and not tracking:
+        if items is None and _has_arrived(order, tracking):
             return order
         on_their_way = ShipmentLine.objects.filter(shipment__order=order, quantity__gt=F("delivered"))
         if tracking:
@@ -120,6 +120,9 @@ def _check_shippable(order: Order) -> None:
         raise IllegalTransition(
             f"{order.number} cannot ship: its payment is {order.payment_status}.", orderStatus=order.status
         )
+    payment = Payment.objects.filter(order=order).first()
+    if payment is None or payment.captured == payment.refunded:  # though it may be on its way still
+        raise IllegalTransition(f"{order.number} cannot ship: all of its money goes back.", orderStatus=order.status)
     if order.fulfilment_status in {FulfilmentStatus.SHIPPED, FulfilmentStatus.DELIVERED}:
         raise TooMany(f"Nothing of {order.number} is left to ship.", lines=[])
     if FulfilmentStatus(order.fulfilment_status) not in SHIPPABLE:
@@ -127,6 +130,13 @@ def _check_shippable(order: Order) -> None:
             f"{order.number} cannot ship: its fulfilment is {order.fulfilment_status}, nothing is off the shelf.",
             orderStatus=order.status,
         )
+
+
+def _has_arrived(order: Order, tracking: str) -> bool:
+    if not tracking:
+        return order.fulfilment_status == FulfilmentStatus.DELIVERED
+    parcels = order.shipments.filter(tracking=tracking)
+    return parcels.exists() and not parcels.filter(delivered_at=None).exists()
 
 
 def _arrive(rows: list[ShipmentLine], units: dict[int, int]) -> None:

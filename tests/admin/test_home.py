@@ -48,6 +48,10 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
     monkeypatch.setattr(timezone, "now", lambda: now)
 
 
+def ask_back(order: Order) -> Refund:
+    return request_refund(order=order, amount=order.total, reason="", actor=Actor.part("me"))
+
+
 def give_back(order: Order, amount: Decimal, at: datetime) -> None:
     refund = request_refund(order=order, amount=amount, reason="", actor=Actor.part("me"))
     record_refund(refund=refund, provider_id="")
@@ -231,7 +235,7 @@ def test_today_is_the_shops_day_also_when_the_clock_changes(
 
 # --- what needs somebody ---------------------------------------------------------------------------------------------
 @pytest.fixture
-def trouble(customer: User, lamp: Product) -> dict[str, list[Order]]:
+def trouble(customer: User, lamp: Product, settings: Any) -> dict[str, list[Order]]:
     """Orders of every need, beside those that are well."""
     long_ago = timezone.now() - timedelta(days=1)
 
@@ -243,18 +247,19 @@ def trouble(customer: User, lamp: Product) -> dict[str, list[Order]]:
     fine = charge(order())
     unknown = charge(order(), PaymentState.UNKNOWN)
     declined = charge(order(), PaymentState.DECLINED)
-    cancel_order(
-        order=charge(order(), PaymentState.DECLINED), reason="", actor=Actor.part("me")
-    )  # nobody is needed any more
+    over = charge(order(), PaymentState.DECLINED)
+    cancel_order(order=over, reason="", actor=Actor.part("me"))  # nobody is needed any more
     stuck = [order(updated_at=long_ago) for _ in range(2)]
     failed = fail_order(order=order())
     waiting = charge(order())
-    request_refund(order=waiting, amount=None, reason="", actor=Actor.part("me"))
+    ask_back(waiting)
     refused, mended = charge(order()), charge(order())
     for each in (refused, mended):
-        asked = request_refund(order=each, amount=None, reason="", actor=Actor.part("me"))
-        fail_refund(order=each, reference=asked.reference, reason="account closed")
-    record_refund(refund=request_refund(order=mended, amount=None, reason="", actor=Actor.part("me")), provider_id="")
+        fail_refund(order=each, reference=ask_back(each).reference, reason="account closed")
+    record_refund(refund=ask_back(mended), provider_id="")
+    large = charge(order())
+    settings.REFUND_LIMIT = 0
+    ask_back(large)
     deliver_all()
     assert fine.status == "paid"
     return {
@@ -264,6 +269,7 @@ def trouble(customer: User, lamp: Product) -> dict[str, list[Order]]:
         Need.FAILED: [failed],
         Need.REFUND_WAITING: [waiting],
         Need.REFUND_FAILED: [refused],
+        Need.REFUND_PROPOSED: [large],
     }
 
 

@@ -116,7 +116,8 @@ def test_items_are_refunded_and_put_back(staff: Desk, order: Order) -> None:
     [
         ({"what": "items", "amount": "1.00"}, "Choose at least one unit."),
         ({"what": "amount", "amount": ""}, "Say how much."),
-        ({"what": "amount", "amount": "-1"}, "greater than or equal to 0.01"),
+        ({"what": "amount", "amount": "0"}, "Say how much."),
+        ({"what": "amount", "amount": "-1"}, "greater than or equal to 0"),
         ({"what": "amount", "amount": "12.51"}, "12.50 GBP of"),
     ],
 )
@@ -220,10 +221,16 @@ def test_only_what_can_be_done_is_offered(staff: Desk, order: Order) -> None:
     assert offers() == {"deliver", "note"}
 
 
+def test_a_dialog_of_no_order_is_a_404(staff: Desk, order: Order) -> None:
+    assert staff.open("orders_order_ship", 10**9).status_code == 404
+
+
 def test_a_long_order_ships_whole_from_the_desk(staff: Desk, completed: Callable[..., Order]) -> None:
     order = completed(*((f"PART-{n}", 1) for n in range(41)))
     assert "units_" not in staff.open("orders_order_ship", order.pk).content.decode()
 
-    staff.dialog("orders_order_ship", order.pk, version=order.version)
+    assert "All 41 units of 41 lines" in said(staff.dialog("orders_order_ship", order.pk, version=order.version))
+    assert not Shipment.objects.exists()
+    staff.dialog("orders_order_ship", order.pk, version=order.version, everything="on")
 
     assert Order.objects.get(pk=order.pk).status == "shipped"

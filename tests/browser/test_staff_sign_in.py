@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.sessions.models import Session
-from playwright.sync_api import Route
+from playwright.sync_api import Route, expect
 
 from catalog.models import Product
 from tests.accounts.provider import Provider
@@ -158,8 +158,8 @@ def test_a_session_that_ends_under_a_dialog_loses_nothing_typed_either(
     sign_in(window, "browser-staff")
     adjust()
 
-    assert window.page.get_by_label("Change*").input_value() == "-5"
-    assert window.page.get_by_label("Reason*").input_value() == "Broken"
+    expect(window.page.get_by_label("Change*")).to_have_value("-5")
+    expect(window.page.get_by_label("Reason*")).to_have_value("Broken")
     window.page.get_by_role("button", name="Adjust", exact=True).click()
     window.page.get_by_text("25", exact=True).first.wait_for()
     assert shelf(product) == (25, 0)

@@ -96,16 +96,19 @@ def test_the_policy_admits_one_key_one_type_and_10_mb_for_10_minutes(staff: Call
     assert (image.pk, image.state, image.upload, image.alt) == (body["imageId"], "awaiting", key, "A lamp")
 
 
-def test_a_real_bucket_is_signed_for_under_the_address_that_the_desk_admits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("region", ["eu-north-1", "us-east-1"])
+def test_a_real_bucket_is_signed_for_under_the_address_that_the_desk_admits(
+    monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
     aws.client.cache_clear()  # type: ignore[attr-defined]  # of functools.cache, which the overloads hide
     with monkeypatch.context() as real:
-        for name, value in {"AWS_REGION": "eu-north-1", "AWS_ENDPOINT_URL": None, "SIMULATED": False}.items():
+        for name, value in {"AWS_REGION": region, "AWS_ENDPOINT_URL": None, "SIMULATED": False}.items():
             real.setattr(settings, name, value)
         real.delenv("AWS_ENDPOINT_URL")
         form = bucket.sign_form("uploads/a.png", content_type="image/png", most=10, seconds=60)
     aws.client.cache_clear()  # type: ignore[attr-defined]  # of functools.cache, which the overloads hide
 
-    assert form.url == f"https://{settings.MEDIA_BUCKET}.s3.eu-north-1.amazonaws.com/"
+    assert form.url == f"https://{settings.MEDIA_BUCKET}.s3.{region}.amazonaws.com/"
 
 
 def test_the_bucket_lets_pages_post_and_forgets_what_nobody_fetched() -> None:

@@ -275,7 +275,7 @@ def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
         (
             {"operation": "create-staff-user", "arguments": {"email": "a@b.example", "group": "root"}},
             "BadArguments",
-            "one of admin, staff",
+            "one of admin, catalogue, finance, staff",
         ),
         ({"operation": "replay-events"}, "BadArguments", "Say which"),
         ({"operation": "replay-events", "arguments": {"detail_type": "Order Paid"}}, "BadArguments", "detail_type"),

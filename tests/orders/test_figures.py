@@ -78,9 +78,9 @@ def mug(db: None) -> Product:
 
 
 def give_back(order: Order, amount: str | None = None) -> Refund:
-    refund = request_refund(
-        order=order, amount=None if amount is None else Decimal(amount), reason="", actor=Actor.part("me")
-    )
+    left = Payment.objects.get(order=order).refundable
+    money = left if amount is None else Decimal(amount)
+    refund = request_refund(order=order, amount=money, reason="", actor=Actor.part("me"))
     record_refund(refund=refund, provider_id="")
     refund.refresh_from_db()
     return refund

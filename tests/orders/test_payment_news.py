@@ -91,7 +91,7 @@ def test_a_capture_of_an_order_that_was_cancelled_meanwhile_goes_back(stranger: 
 
 def test_a_refund_that_the_bank_sent_back_can_be_given_again_and_is_told(stranger: Caller, waiting: Order) -> None:
     tell(stranger, "payment_intent.succeeded", paid(waiting))
-    refund = services.request_refund(order=waiting, amount=None, reason="broken", actor=Actor.part("staff"))
+    refund = services.request_refund(order=waiting, amount=waiting.total, reason="broken", actor=Actor.part("staff"))
     about = {
         "id": "re_1", "object": "refund", "status": "failed", "amount": 500, "currency": "gbp",
         "failure_reason": "expired_or_canceled_card",

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from orders import services
 from orders.models import Order, OrderLine, Payment, Refund
-from orders.services import audit_stock
+from orders.services import audit_stock, refunding
 from tests.books import Books
 from tests.in_process import Caller, shelf, sign_in
 from tests.platform.answers import assert_refused
@@ -160,6 +161,7 @@ def test_what_is_still_held_is_refunded_by_amount_only(staff: Caller, placed: Ma
     some = [{"sku": held.lines.get().sku, "quantity": 1}]
 
     assert_refused(ask(staff, held, items=some), 409, "illegal-transition")
+    assert_refused(ask(staff, held), 409, "illegal-transition")
     assert ask(staff, held, amount="1.00").status_code == 201
 
 
@@ -180,6 +182,25 @@ def test_a_stale_version_gives_nothing_back(staff: Caller, order: Order) -> None
     assert_refused(ask(staff, order, MUG=1, version=order.version), 412, "stale")
 
     assert Refund.objects.count() == 1
+
+
+def test_what_is_wholly_refunded_does_not_ship_and_its_goods_go_back_for_no_money(
+    staff: Caller, order: Order, books: Books
+) -> None:
+    ship(staff, order, LAMP=2)
+    ask(staff, order, amount="12.50")
+
+    assert_refused(ship(staff, order), 409, "illegal-transition")
+    settle(order)
+    assert_refused(ship(staff, order), 409, "illegal-transition")
+    goods = ask(staff, order, MUG=3, amount="0.00", restock=True)
+
+    assert (goods.status_code, goods.json()["status"], goods.json()["amount"]) == (201, "settled", "0.00")
+    assert (status(order), stock(order, "MUG")) == (("refunded", "refunded", "shipped"), (3, 0))
+    assert ask(staff, order, "returns", LAMP=2, amount="0").status_code == 201
+    settle(order)
+    assert books.of(order.number)["refunded"] == ["12.50"]
+    assert audit_stock() == []
 
 
 # --- returns ---------------------------------------------------------------------------------------------------------
@@ -220,6 +241,7 @@ def test_above_the_limit_a_refund_waits_for_somebody_else(
     assert (books.of(order.number)["refunded"], stock(order, "MUG")) == ([], (0, 0))
     assert not OutboxEvent.objects.filter(subject=order.number, detail_type="Refund Requested").exists()
     assert "Refund Requested" not in shopper.get(f"/orders/{order.number}/timeline").content.decode()
+    assert shopper.get(f"/orders/{order.number}").json()["payment"]["refunded"] == "0.00"
     assert {item["sku"]: item["quantity"] for item in ship(staff, order).json()["items"]} == {"LAMP": 2, "MUG": 1}
     assert status(order)[2] == "partly_shipped"  # two may still have to ship
     assert_refused(answer_second(finance, order, proposed), 403, "forbidden")
@@ -246,7 +268,7 @@ def test_a_rejected_refund_leaves_everything_as_it_was(
 
     assert rejected.json()["status"] == "rejected"
     assert (line(order, "MUG"), stock(order, "MUG")) == ((0, 0, 0, 0), (0, 0))
-    assert Payment.objects.get(order=order).refunded == 0
+    assert Payment.objects.get(order=order).refundable == Decimal("12.50")
     assert_refused(answer_second(staff, order, proposed), 409, "refund-not-proposed")
     assert len(ship(staff, order).json()["items"]) == 2
     assert audit_stock() == []
@@ -294,3 +316,44 @@ def test_staff_leave_notes_that_customers_never_see(staff: Caller, shopper: Call
     assert_refused(shopper.get(notes), 403, "forbidden")
     assert "Friday" not in shopper.get(f"/orders/{order.number}").content.decode()
     assert staff.post(notes, {"text": ""}).status_code == 400
+
+
+# --- beside the workflow ---------------------------------------------------------------------------------------------
+def test_an_order_all_of_whose_goods_were_refunded_still_completes(staff: Caller, placed: Make, books: Books) -> None:
+    order = placed()
+    services.pay(order=order)
+    services.deduct_held_stock(order=order)
+    sku = order.lines.get().sku
+    assert ask(staff, order, items=[{"sku": sku, "quantity": 2}], amount="4.00", restock=True).status_code == 201
+
+    services.complete_order(order=order)
+    settle(order)
+
+    assert status(order) == ("completed", "partly_refunded", "unfulfilled")
+    assert books.of(order.number)["refunded"] == ["4.00"]  # nobody gives back what staff kept
+    assert audit_stock() == []
+
+
+def test_what_has_shipped_is_not_marked_failed(staff: Caller, placed: Make) -> None:
+    order = placed()
+    services.pay(order=order)
+    services.deduct_held_stock(order=order)
+    ship(staff, order)
+
+    services.fail_order(order=order)
+
+    assert status(order)[0] == "shipped"
+    services.complete_order(order=order)
+    assert audit_stock() == []
+
+
+def test_the_sweep_leaves_a_proposal_alone_where_a_refund_failed(finance: Caller, order: Order, settings: Any) -> None:
+    settings.REFUND_LIMIT = 4
+    services.fail_order(order=order)
+    refused = ask(finance, order, amount="1.00").json()["refundId"]
+    refunding.fail_refund(order=order, reference=refused, reason="account closed")
+    assert ask(finance, order, amount="5.00").json()["status"] == "proposed"
+
+    settle(order)
+
+    assert sorted(Refund.objects.values_list("state", flat=True)) == ["failed", "proposed"]

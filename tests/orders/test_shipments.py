@@ -84,7 +84,8 @@ def test_an_order_is_delivered_when_all_its_parcels_are(staff: Caller, completed
     assert staff.post(arrive, {"tracking": "B", "items": items(MUG=1)}).json()["status"] == "shipped"
     assert_refused(staff.post(arrive, {"tracking": "B", "items": items(MUG=2)}), 409, "too-many-units")
     assert_refused(staff.post(arrive, {"tracking": "C"}), 409, "too-many-units")
-    assert staff.post(arrive, {"tracking": "A"}).json()["status"] == "shipped"
+    for _ in range(2):
+        assert staff.post(arrive, {"tracking": "A"}).json()["status"] == "shipped"
     assert [bool(parcel.delivered_at) for parcel in Shipment.objects.order_by("number")] == [True, False]
 
     assert staff.post(arrive, {}).json()["status"] == "delivered"

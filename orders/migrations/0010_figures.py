@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0002_ledger_rules'),
-        ('orders', '0007_rights_by_group'),
+        ('orders', '0009_rights_by_group'),
     ]
 
     operations = [
@@ -67,10 +67,6 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'status figures',
             },
-        ),
-        migrations.AddIndex(
-            model_name='refund',
-            index=models.Index(condition=models.Q(('state', 'settled')), fields=['settled_at'], name='refund_settled'),
         ),
         migrations.AddField(
             model_name='dailysales',

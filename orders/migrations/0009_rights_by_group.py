@@ -41,6 +41,6 @@ def drop_groups(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orders", "0006_fulfilment")]
+    dependencies = [("orders", "0008_rules")]
 
     operations = [migrations.RunPython(make_groups, drop_groups)]
