@@ -129,9 +129,7 @@ class OrderViewSet(GenericViewSet[Order]):
     def cancel(self, request: Request, number: str) -> Response:
         """Call the order off, while nothing has shipped. Twice is harmless."""
         reason = parse(CancelIn, request).get("reason", "")
-        cancel_order(
-            order=self.get_object(), reason=reason, actor=actor(request), expected_version=expected_version(request)
-        )
+        cancel_order(**self._asked(request), reason=reason)
         return self._answer(number)
 
     @described(responses=ShipmentsOut)
@@ -145,9 +143,7 @@ class OrderViewSet(GenericViewSet[Order]):
     def ship(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
         """Send a parcel: all that is still to ship, or the given units. With If-Match only at that version."""
         values = parse(ShipmentIn, request)
-        shipment = ship_order(
-            order=self.get_object(), actor=actor(request), expected_version=expected_version(request), **values
-        )
+        shipment = ship_order(**self._asked(request), **values)
         parcel = Shipment.objects.with_contents().get(pk=shipment.pk)
         return Response(ShipmentOut(parcel).data, status=201)
 
@@ -156,9 +152,7 @@ class OrderViewSet(GenericViewSet[Order]):
     def delivery(self, request: Request, number: str) -> Response:
         """What was shipped has arrived: all of it, one parcel, or the given units. Twice is harmless."""
         values = parse(DeliveryIn, request)
-        deliver_order(
-            order=self.get_object(), actor=actor(request), expected_version=expected_version(request), **values
-        )
+        deliver_order(**self._asked(request), **values)
         return self._answer(number)
 
     @described(responses=RefundsOut)
@@ -172,22 +166,14 @@ class OrderViewSet(GenericViewSet[Order]):
     def refund(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
         """Give back money: an amount, items, or all that is left. Answered at once; the workers settle it."""
         values = parse(RefundIn, request)
-        return self._answer_refund(
-            request_refund(
-                order=self.get_object(), actor=actor(request), expected_version=expected_version(request), **values
-            )
-        )
+        return self._answer_refund(request_refund(**self._asked(request), **values))
 
     @described(request=ReturnIn, responses={201: RefundOut})
     @idempotent(required=True)
     def returns(self, request: Request, number: str) -> Response:  # noqa: ARG002 -- get_object reads it
         """Take shipped goods back, and give back what they cost."""
         values = parse(ReturnIn, request)
-        return self._answer_refund(
-            return_items(
-                order=self.get_object(), actor=actor(request), expected_version=expected_version(request), **values
-            )
-        )
+        return self._answer_refund(return_items(**self._asked(request), **values))
 
     @described(responses=RefundOut)
     @idempotent
@@ -214,6 +200,10 @@ class OrderViewSet(GenericViewSet[Order]):
         """Write a note, which customers never see."""
         text = parse(NoteIn, request)["text"]
         return Response(NoteOut(add_note(order=self.get_object(), text=text, actor=actor(request))).data, status=201)
+
+    def _asked(self, request: Request) -> dict[str, Any]:
+        """What every verb takes: the order, who asks, and the version that they have read."""
+        return {"order": self.get_object(), "actor": actor(request), "expected_version": expected_version(request)}
 
     def _refund(self, reference: str) -> Refund:
         return get_object_or_404(Refund, payment__order=self.get_object(), reference=reference)

@@ -9,7 +9,8 @@ from orders.events import OrderCancelled, OrderFailed
 from orders.models import IllegalTransition, Order, Payment
 from orders.payments import Intent, RefundRefused, provider_of
 from orders.services.paying import payment_of, record_charge
-from orders.services.refunding import give_back_the_rest, settle_refunds, withdraw_proposals
+from orders.services.refunding import give_back_the_rest, withdraw_proposals
+from orders.services.settling import settle_refunds
 from orders.status import CANCELLABLE, FulfilmentStatus, Mark, PaymentState, PaymentStatus
 from vibecode.observability import metric
 from vibecode.outbox import publish

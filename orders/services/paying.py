@@ -19,7 +19,8 @@ from orders import events
 from orders.models import Order, Payment
 from orders.payments import Charge, Intent, PaymentError, provider, provider_of
 from orders.services.fulfilling import check_open
-from orders.services.refunding import give_back_the_rest, settle_refunds
+from orders.services.refunding import give_back_the_rest
+from orders.services.settling import settle_refunds
 from orders.status import Mark, PaymentState, PaymentStatus
 from vibecode.errors import Conflict
 from vibecode.observability import metric

@@ -1,6 +1,6 @@
-"""Money on its way back: written down in the transaction that decides it, carried out later, never twice.
+"""Money on its way back: who asks for it, who approves, and what it does to goods. Carried out by settling.py, later.
 
-By the views, the workflow, the consumers, the sweep and the webhook.
+Called by the views, the admin, the workflow and the sweep.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import NamedTuple
 
-import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Sum
@@ -16,18 +15,14 @@ from django.db.models.functions import Now
 
 from catalog.models import LineStock, StockMovement
 from catalog.services import return_stock
-from orders.events import OrderRefunded, RefundFailed, RefundRequested
+from orders.events import RefundRequested
 from orders.models import Counts, IllegalTransition, Order, OrderLine, Payment, Refund, RefundLine
-from orders.payments import Intent, PaymentError, RefundRefused, provider_of
 from orders.services.picking import Units, pick
 from orders.services.shipping import settle_fulfilment
-from orders.status import CANCELLABLE, SHIPMENT, FulfilmentStatus, PaymentStatus, RefundState
+from orders.status import CANCELLABLE, SHIPMENT, FulfilmentStatus, RefundState
 from vibecode.errors import Conflict, Denied
-from vibecode.observability import metric
 from vibecode.outbox import publish
 from vibecode.rights import Actor, Right
-
-log = structlog.stdlib.get_logger("vibecode.payments")
 
 
 class NotRefundable(Conflict):
@@ -160,7 +155,7 @@ def give_back_the_rest(*, order: Order, actor: str, reason: str = "") -> None:
         withdraw_proposals(payment)
         payment.refresh_from_db(fields=["proposed"])
         if payment.refundable:
-            _write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
+            write_refund(order, payment, payment.refundable, reason=reason, actor=actor)
 
 
 def withdraw_proposals(payment: Payment | None) -> None:
@@ -224,7 +219,7 @@ def _request(
             currency=order.currency,
         )
     state = RefundState.PROPOSED if _needs_two(payment, amount, actor) else RefundState.PENDING
-    refund = _write_refund(order, payment, amount, parts, state=state, reason=reason, actor=actor.name)
+    refund = write_refund(order, payment, amount, parts, state=state, reason=reason, actor=actor.name)
     if not amount:  # nothing for the provider to do
         Refund.objects.filter(pk=refund.pk).update(state=RefundState.SETTLED, settled_at=Now())
         refund.refresh_from_db()
@@ -238,7 +233,7 @@ def _needs_two(payment: Payment, amount: Decimal, actor: Actor) -> bool:
     return bool(sums + amount > settings.REFUND_LIMIT)
 
 
-def _write_refund(
+def write_refund(
     order: Order,
     payment: Payment,
     amount: Decimal,
@@ -248,7 +243,11 @@ def _write_refund(
     reason: str,
     actor: str,
 ) -> Refund:
-    """The caller holds the locks of the order and of its payment."""
+    """Write a refund down, with its lines; unless it is proposed only, with all that follows from it.
+
+    ``amount`` in the payment's currency, never more than is left of it. The caller holds the locks of the order and of
+    its payment.
+    """
     number = payment.refunds.count() + 1
     refund = Refund.objects.create(
         payment=payment,
@@ -298,88 +297,3 @@ def _reject(refund: Refund, *, reason: str) -> None:
     if lines:
         OrderLine.objects.count_up(lines)
     Payment.objects.filter(pk=refund.payment_id).update(proposed=F("proposed") - refund.amount, updated_at=Now())
-
-
-# --- carrying out ----------------------------------------------------------------------------------------------------
-def settle_refunds(*, payment: Payment) -> None:
-    """Carry out the refunds of a payment that are on their way. Calls the provider; may be repeated at any point.
-
-    One that is refused for good has failed, and the others go on. Raises PaymentError while the provider does not
-    answer.
-    """
-    for refund in Refund.objects.filter(payment=payment, state=RefundState.PENDING).order_by("id"):
-        try:
-            provider_id = provider_of(payment).refund(
-                Intent.of(payment), reference=refund.reference, amount=refund.amount
-            )
-        except PaymentError as error:
-            Refund.objects.filter(pk=refund.pk).update(last_error=str(error)[:300])
-            raise
-        except RefundRefused as refusal:
-            fail_refund(order=payment.order, reference=refund.reference, reason=str(refusal))
-        else:
-            record_refund(refund=refund, provider_id=provider_id)
-
-
-def record_refund(*, refund: Refund, provider_id: str) -> None:
-    """Write down that the provider gave a refund back. Twice is harmless."""
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(payment=refund.payment_id)
-        payment = Payment.objects.locked().get(pk=refund.payment_id)
-        settled = Refund.objects.filter(pk=refund.pk, state=RefundState.PENDING).update(
-            state=RefundState.SETTLED, provider_id=provider_id, settled_at=Now(), last_error=""
-        )
-        if not settled:
-            return  # somebody else was told the same
-        if not order.move_to(payment=_status_after_refunds(payment)):
-            order.move_on()
-        Payment.objects.filter(pk=payment.pk).update(updated_at=Now())
-        publish(OrderRefunded.of(order, refund_reference=refund.reference, amount=refund.amount))
-        order.tell(OrderRefunded.detail_type, actor="payment", refund=refund.reference, amount=str(refund.amount))
-    metric("RefundsByOutcome", 1, outcome="settled")
-
-
-def _status_after_refunds(payment: Payment) -> PaymentStatus:
-    """By what has gone back, not by what is on its way."""
-    settled = payment.refunds.filter(state=RefundState.SETTLED).aggregate(sum=Sum("amount"))["sum"]
-    if not settled:
-        return PaymentStatus.PAID
-    return PaymentStatus.REFUNDED if settled == payment.captured else PaymentStatus.PARTLY_REFUNDED
-
-
-def note_refunds_elsewhere(*, order: Order, refunded: Decimal) -> None:
-    """Write down what somebody gave back at the provider's own desk: what ``refunded`` in all has above our refunds.
-
-    Ours are written before the provider is asked, so no answer on its way is counted twice. After a failed one old news
-    would say too much, and it is left alone. Twice is harmless.
-    """
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        payment = Payment.objects.locked().get(order=order)
-        more = min(refunded, payment.captured) - payment.refunded
-        if more <= 0 or payment.refunds.filter(state=RefundState.FAILED).exists():
-            return
-        withdraw_proposals(payment)  # there may not be enough left for them
-        refund = _write_refund(order, payment, more, reason="given back at the provider", actor="payment")
-        record_refund(refund=refund, provider_id="")
-
-
-def fail_refund(*, order: Order, reference: str, reason: str) -> None:
-    """A refund was refused, or sent back: what it was can be given back again. Twice is harmless.
-
-    Staff see why on the refund; the timeline, which the customer reads too, says only that it failed.
-    """
-    with transaction.atomic(savepoint=False):
-        order = Order.objects.locked().select_related("user").get(pk=order.pk)
-        payment = Payment.objects.locked().get(order=order)
-        refund = payment.refunds.filter(reference=reference).exclude(state__in=RefundState.dead()).first()
-        if refund is None:
-            return
-        Refund.objects.filter(pk=refund.pk).update(state=RefundState.FAILED, last_error=reason[:300])
-        Payment.objects.filter(pk=payment.pk).update(refunded=F("refunded") - refund.amount, updated_at=Now())
-        if not order.move_to(payment=_status_after_refunds(payment)):
-            order.move_on()
-        publish(RefundFailed.of(order, refund_reference=reference, amount=refund.amount))
-        order.tell(RefundFailed.detail_type, actor="payment", refund=reference, amount=str(refund.amount))
-    log.error("refund failed", order=order.number, refund=reference, why=reason)
-    metric("RefundsByOutcome", 1, outcome="failed")

@@ -20,7 +20,7 @@ from orders.payments import Intent, PaymentError, RefundRefused, provider_of
 from orders.payments.webhook import RefundNews, StripeEvent
 from orders.services.cancelling import compensate, fail_order, finish_failed_order
 from orders.services.paying import look_at_void, payment_of, record_charge, settle_money
-from orders.services.refunding import fail_refund, note_refunds_elsewhere, record_refund
+from orders.services.settling import fail_refund, note_refunds_elsewhere, record_refund
 from orders.status import Mark, PaymentState, RefundState
 from vibecode.executions import WorkflowAway, answer_task, execution_status, start_execution
 from vibecode.inbox import handle_once

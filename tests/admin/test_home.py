@@ -22,7 +22,7 @@ from catalog.services import set_reorder_point
 from orders.models import Order, Refund
 from orders.models.needs import Need, orders_in_need
 from orders.services import cancel_order, count_order, fail_order, rebuild_figures, request_refund
-from orders.services.refunding import fail_refund, record_refund
+from orders.services.settling import fail_refund, record_refund
 from orders.status import PaymentState
 from tests.admin.conftest import Desk, a_product, desk_of
 from tests.in_process import FULL

@@ -46,7 +46,7 @@ from orders.services import (
     rebuild_figures,
     request_refund,
 )
-from orders.services.refunding import fail_refund, record_refund
+from orders.services.settling import fail_refund, record_refund
 from orders.status import PaymentState, RefundState
 from tests.in_process import FULL, make_product
 from tests.orders.recount import charge, deliver_all, facts_since, kept, place, recounted

@@ -143,7 +143,7 @@ def test_what_somebody_gave_back_at_stripe_s_own_desk_is_written_down_once(stran
 def test_old_news_of_a_refund_that_failed_since_is_not_believed(stranger: Caller, waiting: Order) -> None:
     tell(stranger, "payment_intent.succeeded", paid(waiting))
     refund = services.request_refund(order=waiting, amount=Decimal("3.00"), reason="broken", actor=Actor.part("staff"))
-    services.refunding.fail_refund(order=waiting, reference=refund.reference, reason="sent back")
+    services.settling.fail_refund(order=waiting, reference=refund.reference, reason="sent back")
     about = {
         "id": "ch_1", "object": "charge", "payment_intent": "pi_1", "currency": "gbp", "amount_captured": 500,
         "amount_refunded": 300, "metadata": {"reference": waiting.number},

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from orders import services
 from orders.models import Order, OrderLine, Payment, Refund
-from orders.services import audit_stock, refunding
+from orders.services import audit_stock, settling
 from tests.books import Books
 from tests.in_process import Caller, shelf, sign_in
 from tests.platform.answers import assert_refused
@@ -351,7 +351,7 @@ def test_the_sweep_leaves_a_proposal_alone_where_a_refund_failed(finance: Caller
     settings.REFUND_LIMIT = 4
     services.fail_order(order=order)
     refused = ask(finance, order, amount="1.00").json()["refundId"]
-    refunding.fail_refund(order=order, reference=refused, reason="account closed")
+    settling.fail_refund(order=order, reference=refused, reason="account closed")
     assert ask(finance, order, amount="5.00").json()["status"] == "proposed"
 
     settle(order)

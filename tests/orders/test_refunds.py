@@ -244,7 +244,7 @@ def test_the_first_of_two_refunds_fails_while_the_second_is_on_its_way(staff: Ca
     ask(staff, paid, amount="1.00")
     ask(staff, paid, amount="2.00")
 
-    services.refunding.fail_refund(order=paid, reference=Refund.objects.earliest("id").reference, reason="no")
+    services.settling.fail_refund(order=paid, reference=Refund.objects.earliest("id").reference, reason="no")
 
     assert Order.objects.get(pk=paid.pk).payment_status == "paid", "nothing has gone back yet"
 
@@ -271,7 +271,7 @@ def test_a_refund_whose_answer_was_not_written_down_is_given_once(
     def dies(**_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("orders.services.refunding.record_refund", dies)  # after the provider's answer
+    monkeypatch.setattr("orders.services.settling.record_refund", dies)  # after the provider's answer
     with pytest.raises(RuntimeError):
         settle(paid)
     monkeypatch.undo()
@@ -283,7 +283,7 @@ def test_a_refund_whose_answer_was_not_written_down_is_given_once(
 
 def test_a_refund_that_failed_is_not_asked_for_again(staff: Caller, paid: Order, books: Books) -> None:
     ask(staff, paid, amount="2.00")
-    services.refunding.fail_refund(order=paid, reference=Refund.objects.get().reference, reason="sent back")
+    services.settling.fail_refund(order=paid, reference=Refund.objects.get().reference, reason="sent back")
 
     settle(paid)
 
