@@ -10,7 +10,7 @@ from openpyxl import Workbook, load_workbook
 
 from tests.in_process import make_product
 from tests.jobs.conftest import Clerk
-from vibecode.jobs.tables import TableRefused, defuse, is_formula, plain, read_table, write_table
+from vibecode.jobs.tables import Cell, TableRefused, defuse, is_formula, plain, read_table, write_table
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1">
@@ -34,7 +34,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_defused_and_comes_back_as_it_was
 
 
 def test_numbers_stay_numbers_and_harmless_texts_what_they_are() -> None:
-    rows = [["plain, text", Decimal("-1.50")], ["it's", 3]]
+    rows: list[list[Cell]] = [["plain, text", Decimal("-1.50")], ["it's", 3]]
 
     as_csv = list(csv.reader(io.StringIO(write_table("csv", ["sku", "price"], rows).decode("utf-8-sig"))))
     book = load_workbook(io.BytesIO(write_table("xlsx", ["sku", "price"], rows)))

@@ -50,6 +50,7 @@ AT_REST = {Job.State.READY, Job.State.DONE, Job.State.CANCELLED, Job.State.FAILE
 SHOWN = 20  # rows of the preview and of the results
 MENDED = 25  # bad rows with fields, on one page
 LINK_SECONDS = 600
+SCRIPT = forms.Media(js=["vibecode/jobs.js"])
 
 
 class FileForm(forms.Form):
@@ -70,9 +71,6 @@ class JobAdmin(ReadOnlyAdmin):
     search_help_text = "A part of the file's name"
     ordering = ("-created_at", "-id")
     actions_list = ("start",)
-
-    class Media:
-        js = ("vibecode/jobs.js",)
 
     # --- rights ------------------------------------------------------------------------------------------------------
     def kinds(self, request: HttpRequest) -> list[str]:
@@ -152,7 +150,7 @@ class JobAdmin(ReadOnlyAdmin):
         chosen = request.GET.get("kind", "")
         chosen = chosen if chosen in kinds else next(iter(kinds))
         more = {"kinds": kinds, "chosen": chosen, "kind": kinds[chosen], "largest": LARGEST_FILE, "most": MOST_ROWS}
-        context = {**self.admin_site.each_context(request), "title": "Import a file", "media": self.media, **more}
+        context = {**self.admin_site.each_context(request), "title": "Import a file", "media": SCRIPT, **more}
         return render(request, "vibecode/jobs/start.html", context)
 
     def change_view(
@@ -176,7 +174,7 @@ class JobAdmin(ReadOnlyAdmin):
             **self._state(job),
             "title": kind.title,
             "subtitle": job.file_name,
-            "media": self.media,
+            "media": SCRIPT,
             "kind": kind,
             "columns": columns,
             "largest": LARGEST_FILE,

@@ -12,7 +12,11 @@
     const most = Number(drop.dataset.most);
 
     drop.hidden = false;
-    input.addEventListener("change", () => take(input.files[0]));
+    // On its way to the input, where unfold would write the name into whatever field of text stands near.
+    zone.addEventListener("change", (event) => {
+      event.stopPropagation();
+      take(input.files[0]);
+    }, true);
     for (const name of ["dragenter", "dragover"]) {
       zone.addEventListener(name, (event) => {
         if (!event.dataTransfer.types.includes("Files")) return;
