@@ -30,7 +30,8 @@ MONEY = {COLUMNS.index(name) for name in ("subtotal", "shipping", "tax", "total"
 def ship_orders(*, orders: QuerySet[Order], actor: Actor) -> Job:
     """A job that ships every order of a list as it is now, once it is begun. Raises Denied or NotNow."""
     rows = orders.order_by("id").values_list("pk", "number").iterator(chunk_size=1000)
-    return make_job(kind="ship-orders", rows=({"id": pk, "order": number} for pk, number in rows), actor=actor)
+    data = ({"id": pk, "order": number} for pk, number in rows)
+    return make_job(kind="ship-orders", rows=data, note="A parcel with all that is left", actor=actor)
 
 
 class ShipOrders(Kind):
@@ -43,6 +44,7 @@ class ShipOrders(Kind):
         "A parcel is sent for each order with all that is still to ship, without a tracking number, and its customer "
         "is told. An order that cannot ship is left as it is, with the reason. What was shipped cannot be taken back."
     )
+    unit = "order"
     chunk = 25  # each takes a dozen statements, and locks an order
 
     def prepare(self, rows: Sequence[JobRow]) -> dict[int, Order]:
@@ -75,6 +77,7 @@ class ExportOrders(Kind):
     icon = "download"
     right = Right.EXPORT
     promise = "The orders are written to a file, which is kept for a day."
+    unit = "part"
     chunk = 4
 
     def prepare(self, rows: Sequence[JobRow]) -> None:

@@ -233,11 +233,6 @@ class Job(models.Model):
         """Rows that are neither done nor bad."""
         return self.rows - self.done - self.bad
 
-    @property
-    def percent(self) -> int:
-        """How far it is, of a hundred."""
-        return 100 * (self.done + self.bad) // self.rows if self.rows else 0
-
 
 class JobRowState(models.TextChoices):
     """What became of a row."""

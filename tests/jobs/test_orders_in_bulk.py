@@ -68,7 +68,7 @@ def test_sixty_orders_over_two_pages_ship_but_for_three_that_say_why(
     job = Job.objects.get()
     assert answer.headers["Location"] == reverse("admin:vibecode_job_change", args=[job.pk])
     page = browser.get(answer.headers["Location"]).content.decode()
-    assert "Ship orders: 60 rows" in page
+    assert "Ship orders: 60 orders" in page
     assert "cannot be taken back" in page
     assert not Shipment.objects.exists()
     browser.post(reverse("admin:vibecode_job_begin", args=[job.pk]))
@@ -83,6 +83,9 @@ def test_sixty_orders_over_two_pages_ship_but_for_three_that_say_why(
     page = browser.get(reverse("admin:vibecode_job_change", args=[job.pk])).content.decode()
     assert all(number in page for number in refused)
     assert "Parcel 1 is on its way" in page
+    results = browser.get(reverse("admin:vibecode_job_results", args=[job.pk])).content.decode().splitlines()
+    assert len(results) == 61
+    assert sum(line.endswith(",Done,Parcel 1 is on its way") for line in results) == 57
 
 
 def test_only_what_the_filter_finds_is_shipped(clerk: Clerk, paid: Callable[[int], list[Order]]) -> None:

@@ -137,6 +137,7 @@ class JobAdmin(ReadOnlyAdmin):
             ours("<int:pk>/correction/", self.correction, "correction"),
             ours("<int:pk>/rows/<int:number>/", self.correct, "correct"),
             ours("<int:pk>/not-done.csv", self.not_done, "not_done", post=False),
+            ours("<int:pk>/results.csv", self.results, "results", post=False),
             ours("<int:pk>/progress/", self.watch, "watch", post=False),
             ours("<int:pk>/begin/", self.begin, "begin"),
             ours("<int:pk>/cancel/", self.cancel, "cancel"),
@@ -215,6 +216,8 @@ class JobAdmin(ReadOnlyAdmin):
         return {
             "job": job,
             "label": self.state_label(job),
+            "unit": f"{kind_of(job.kind).unit},{kind_of(job.kind).unit}s",
+            "percent": 100 * (job.done + job.bad) // max(job.rows, 1),
             "at_work": job.state in AT_WORK,
             "may_begin": job.state in AT_REST and job.waiting > 0,
             "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
@@ -279,6 +282,22 @@ class JobAdmin(ReadOnlyAdmin):
             [row.number, *(plain(row.data.get(name, "")) for name in columns), _sentence(row)] for row in rows
         )
         return _file(f"not-done-{job.pk}.csv", write_table("csv", [NUMBER, *columns, ERROR], cells))
+
+    def results(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Every row with what became of it, as a file."""
+        job = self._job(request, pk)
+        kind = kind_of(job.kind)
+        columns = list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
+        cells: Iterable[list[Cell]] = (
+            [
+                row.number,
+                *(plain(str(row.data.get(name, ""))) for name in columns),
+                row.get_state_display(),
+                _sentence(row) or row.note,
+            ]
+            for row in job.lines.order_by("number")
+        )
+        return _file(f"results-{job.pk}.csv", write_table("csv", [NUMBER, *columns, "state", "result"], cells))
 
     # --- what can be done --------------------------------------------------------------------------------------------
     def begin(self, request: HttpRequest, pk: int) -> HttpResponse:

@@ -58,6 +58,7 @@ class Kind:
     icon: ClassVar[str]
     right: ClassVar[Right]
     promise: ClassVar[str]  # what will happen when it begins, for who decides
+    unit: ClassVar[str] = "row"
     chunk: ClassVar[int] = 200  # rows of one transaction, which must end long before the function does
 
     def prepare(self, rows: Sequence[JobRow]) -> Any:

@@ -44,16 +44,24 @@ class NotNow(Conflict):
 
 # --- making ----------------------------------------------------------------------------------------------------------
 def make_job(
-    *, kind: str, rows: Iterable[Mapping[str, Any]], params: Mapping[str, Any] | None = None, actor: Actor
+    *,
+    kind: str,
+    rows: Iterable[Mapping[str, Any]],
+    note: str = "",
+    params: Mapping[str, Any] | None = None,
+    actor: Actor,
 ) -> Job:
-    """A job that is ready to begin, with these rows. Raises Denied, or NotNow for none or too many."""
+    """A job that is ready to begin; ``note`` says what each row will do.
+
+    Raises Denied, or NotNow for no rows or too many.
+    """
     actor.must(kind_of(kind).right)
     with transaction.atomic():
         job = Job.objects.create(kind=kind, params=dict(params or {}), asked_by=actor.name)
         count = 0
         for batch in batched(rows, WRITTEN):
             JobRow.objects.bulk_create(
-                JobRow(job=job, number=count + place, data=data) for place, data in enumerate(batch, start=1)
+                JobRow(job=job, number=count + place, data=data, note=note) for place, data in enumerate(batch, start=1)
             )
             count += len(batch)
             if count > MOST_ROWS:
