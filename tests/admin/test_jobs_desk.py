@@ -70,9 +70,10 @@ def test_the_bad_rows_are_a_file_in_which_nothing_runs(staff: Desk, job: Job) ->
 
 def test_the_progress_is_asked_for_while_it_works_and_the_page_comes_anew_when_it_rests(staff: Desk, job: Job) -> None:
     begin_job(job=job, actor=Actor.part("tests"))
-    running = staff.open("vibecode_job_watch", job.pk)
-    assert 'hx-trigger="every 2s"' in running.content.decode()
-    assert 'aria-live="polite"' in running.content.decode()
+    page = staff.open("vibecode_job_change", job.pk).content.decode()
+    assert 'hx-trigger="every 2s"' in page
+    assert 'aria-live="polite"' in page
+    assert "0 of 2 done, 1 waiting, 1 not done" in said(staff.open("vibecode_job_watch", job.pk))
 
     staff.send("vibecode_job_cancel", job.pk)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.models import Product
+from catalog.models import Product, Stock
 from orders.models import Order, Shipment
 from orders.services import complete_order, deduct_held_stock
 from orders.workflow import process_payment
@@ -36,10 +36,10 @@ def test_a_file_with_seven_bad_rows_is_imported_and_only_those_are_corrected_and
 ) -> None:
     tag = f"BULK{width}"
     names = [f"{tag}-{n}" for n in range(ROWS)]
-    Product.objects.bulk_create(
-        Product(sku=name, name=name, slug=name.lower(), price="1.00", currency="GBP", status="published")
-        for name in names
+    made = Product.objects.bulk_create(
+        Product(sku=name, name=name, slug=name.lower(), price="1.00", currency="GBP") for name in names
     )
+    Stock.objects.bulk_create(Stock(product=product) for product in made)
     wrong = dict.fromkeys(range(10, 17), "x")
     lines = [f"{name},{wrong.get(n, '2.00')}\n" for n, name in enumerate(names)]
     (tmp_path / "prices.csv").write_text("sku,price\n" + "".join(lines))
@@ -66,7 +66,7 @@ def test_a_file_with_seven_bad_rows_is_imported_and_only_those_are_corrected_and
     page.get_by_role("button", name=f"Import prices: {ROWS - 7} rows").click()
     page.get_by_text(f"{ROWS - 7} waiting").wait_for()
     work(job, chunks=1)
-    page.get_by_role("status").get_by_text("200", exact=True).wait_for()  # it asks by itself
+    page.locator("#progress").get_by_text("200", exact=True).wait_for()  # it asks by itself
     work(job)
     page.locator("#state").get_by_text("Done").wait_for()
     assert Product.objects.filter(sku__startswith=tag, price="2.00").count() == ROWS - 7
