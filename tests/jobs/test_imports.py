@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from openpyxl import Workbook
 from pytest_django import Settings
 
@@ -308,6 +310,26 @@ def test_what_lost_its_messages_goes_on_with_the_sweep(clerk: Clerk, settings: S
     settings.JOB_STUCK_SECONDS = 60
     sweep()
     assert clerk.messages() == []
+
+
+def test_a_file_that_cannot_be_read_within_an_hour_is_given_up_however_old_its_job_is(clerk: Clerk) -> None:
+    make_product("LAMP")
+    job = clerk.uploads("import-prices", "sku,price\nLAMP,x\n")
+    yesterday = timezone.now() - timedelta(days=1)
+    Job.objects.filter(pk=job.pk).update(created_at=yesterday, began_at=yesterday)
+    form = begin_correction(job=job, size=20, actor=clerk.actor)
+    clerk.stores(form, b"row,sku,price\n2,LAMP,3\n")
+    take_file(job=job, actor=clerk.actor)
+
+    sweep()
+    assert states(job) == ("reading", 1, 0, 1)
+    Job.objects.filter(pk=job.pk).update(began_at=yesterday)
+    sweep()
+
+    assert states(job) == ("failed", 1, 0, 1)
+    assert "upload it again" in job.failure
+    clerk.works()
+    assert states(job) == ("failed", 1, 0, 1)
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------

@@ -213,6 +213,7 @@ class JobAdmin(ReadOnlyAdmin):
     def _state(self, job: Job) -> dict[str, Any]:
         """What the fragment shows that is loaded again and again."""
         fresh = set() if job.done else {Job.State.READY}
+        begun = job.state not in {Job.State.READING, Job.State.READY}
         return {
             "job": job,
             "label": self.state_label(job),
@@ -221,7 +222,9 @@ class JobAdmin(ReadOnlyAdmin):
             "at_work": job.state in AT_WORK,
             "may_begin": job.state in AT_REST and job.waiting > 0,
             "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
-            "began": localize(localtime(job.began_at)) if job.began_at else "",
+            "began": localize(localtime(job.began_at))
+            if job.began_at and job.state not in {Job.State.READING, Job.State.READY}
+            else "",
         }
 
     def watch(self, request: HttpRequest, pk: int) -> HttpResponse:

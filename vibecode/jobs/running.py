@@ -107,7 +107,7 @@ def take_file(*, job: Job, actor: Actor) -> None:
     waits = Job.objects.filter(pk=job.pk).filter(
         Q(state=Job.State.UPLOADING) | Q(pk__in=Job.objects.at_rest().values("pk"), bad__gt=0)
     )
-    if waits.exclude(upload="").update(state=Job.State.READING, moved_at=Now(), failure=""):
+    if waits.exclude(upload="").update(state=Job.State.READING, began_at=Now(), moved_at=Now(), failure=""):
         _send([{"job": job.pk}])
     elif not Job.objects.filter(pk=job.pk, state__in=[Job.State.READING, Job.State.READY]).exists():
         raise NotNow("The job does not wait for a file.")
@@ -323,7 +323,7 @@ def take_message(message: Mapping[str, Any]) -> None:
 
 def sweep_jobs() -> None:
     """Send anew what the messages of jobs that do not move were to do; give up files; forget what is old."""
-    Job.objects.filter(state=Job.State.READING, created_at__lt=Now() - READ_WITHIN).update(
+    Job.objects.filter(state=Job.State.READING, began_at__lt=Now() - READ_WITHIN).update(
         state=Job.State.FAILED, failure="The file could not be read within an hour: upload it again.", ended_at=Now()
     )
     for job in Job.objects.stuck(settings.JOB_STUCK_SECONDS):
