@@ -222,9 +222,7 @@ class JobAdmin(ReadOnlyAdmin):
             "at_work": job.state in AT_WORK,
             "may_begin": job.state in AT_REST and job.waiting > 0,
             "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
-            "began": localize(localtime(job.began_at))
-            if job.began_at and job.state not in {Job.State.READING, Job.State.READY}
-            else "",
+            "began": localize(localtime(job.began_at)) if begun and job.began_at else "",
         }
 
     def watch(self, request: HttpRequest, pk: int) -> HttpResponse:
