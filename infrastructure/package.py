@@ -25,8 +25,10 @@ PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28
 MOST_ZIPPED, MOST_UNPACKED = 30_000_000, 100_000_000  # bytes; Lambda itself takes 250 MB unpacked
 STAGES = ("dev", "staging", "production")
 
-# Locked for the laptop's `zappa` and for what Lambda's own runtime brings along (boto3 and all that it needs).
+# Locked for the laptop's `zappa`, for what Lambda's own runtime brings along (boto3 and all that it needs), and for
+# drf-spectacular's command that checks a schema (jsonschema and all that it needs).
 NOT_PACKED = frozenset({
+    "attrs", "jsonschema", "jsonschema-specifications", "referencing", "rpds-py",
     "argcomplete", "boto3", "botocore", "cfn-flip", "click", "colorama", "hjson", "jmespath", "pip", "placebo",
     "pycparser", "python-slugify", "s3transfer", "setuptools", "text-unidecode", "toml", "tqdm", "troposphere", "wheel",
 })  # fmt: skip

@@ -38,6 +38,7 @@ HASTY = {
     "INBOX_LEASE_SECONDS": "8",
     "OUTBOX_LEASE_SECONDS": "5",
     "ORDER_STUCK_SECONDS": "10",
+    "JOB_STUCK_SECONDS": "5",
     "REDELIVERY_SECONDS": "6",
     "DEMO_PAYMENTS_LAG": "10",  # later than the first retries: what must not be charged twice depends on its key
     "MAIL_OUTCOME_SECONDS": "20",

@@ -26,6 +26,7 @@ from unfold.forms import BaseDialogForm
 from vibecode import dead_letters, executions, outbox
 from vibecode.desk import DayFilter, ReadOnlyAdmin, dialog_action, id_of, label, name_of, over
 from vibecode.errors import Conflict
+from vibecode.jobs.admin import JobAdmin
 from vibecode.models import IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
 
 STATES: dict[str, str] = {
@@ -334,3 +335,6 @@ class LogEntryAdmin(ReadOnlyAdmin):
     def how(self, entry: LogEntry) -> str:
         """Django's sentence."""
         return entry.get_change_message()
+
+
+__all__ = ["JobAdmin"]

@@ -78,6 +78,27 @@ def put(key: str, content: bytes, *, content_type: str) -> None:
         )
 
 
+def keep(key: str, content: bytes, *, content_type: str, file_name: str) -> None:
+    """Lay bytes under a key of UPLOADS, for those alone to whom we sign a link. Raises StorageAway."""
+    with _or_away():
+        aws.client("s3").put_object(
+            Bucket=settings.MEDIA_BUCKET,
+            Key=key,
+            Body=content,
+            ContentType=content_type,
+            ContentDisposition=f'attachment; filename="{file_name}"',
+            CacheControl="private, no-store",
+        )
+
+
+def sign_link(key: str, *, seconds: int) -> str:
+    """An address at which whoever has it may read what lies under a key, for so long. No network."""
+    link: str = aws.client("s3").generate_presigned_url(
+        "get_object", Params={"Bucket": settings.MEDIA_BUCKET, "Key": key}, ExpiresIn=seconds
+    )
+    return link
+
+
 def delete(*keys: str) -> None:
     """Remove what lies under these keys; where nothing does is fine. Raises StorageAway."""
     with _or_away():

@@ -1,11 +1,11 @@
-"""The platform's tables: facts that wait to leave, facts that consumers have handled, keys of requests carried out."""
+"""The platform's tables: facts that wait to leave, or were handled; keys of requests carried out; long work."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import models
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 
@@ -161,3 +161,131 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} {self.key}"
+
+
+# --- long work at the desk -------------------------------------------------------------------------------------------
+class JobState(models.TextChoices):
+    """Where a job is."""
+
+    UPLOADING = "uploading", "Waits for its file"
+    READING = "reading", "Reads its file"
+    READY = "ready", "Ready"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    CANCELLED = "cancelled", "Cancelled"
+    FAILED = "failed", "Failed"
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Jobs, by what they need. Every comparison of times is made by the database's clock."""
+
+    def at_rest(self) -> Self:
+        """Those that may begin, or begin anew with what waits."""
+        return self.filter(state__in=[JobState.READY, JobState.DONE, JobState.CANCELLED, JobState.FAILED])
+
+    def stuck(self, seconds: int) -> Self:
+        """Those at work that have not moved for so long: a message was lost; served by job_at_work."""
+        at_work = self.filter(state__in=[JobState.READING, JobState.RUNNING])
+        return at_work.filter(moved_at__lt=Now() - timedelta(seconds=seconds))
+
+
+class Job(models.Model):
+    """Work too long for a request: an import, an export, many orders shipped. Written only by vibecode.jobs."""
+
+    State = JobState
+
+    kind = models.CharField(max_length=40, help_text="One of JOBS in vibecode/resources.py.")
+    state = models.CharField(max_length=10, choices=State, default=State.READY)
+    asked_by = models.CharField(max_length=128, help_text="The Cognito sub of who began it: it has their rights.")
+    params = models.JSONField(default=dict)
+    file_name = models.CharField(max_length=200, blank=True, default="")
+    upload = models.CharField(max_length=100, blank=True, default="")
+    rows = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    bad = models.PositiveIntegerField(default=0)
+    result = models.CharField(max_length=200, blank=True, default="", help_text="The key of what it made, on S3.")
+    failure = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField(db_default=Now())
+    began_at = models.DateTimeField(null=True, blank=True)
+    moved_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            # The backstop of every chunk: a row that were counted twice would be more than there are.
+            models.CheckConstraint(condition=Q(rows__gte=F("done") + F("bad")), name="job_counts_each_row_once"),
+            models.CheckConstraint(condition=~Q(state="failed") | ~Q(failure=""), name="job_says_why_it_failed"),
+        ]
+        indexes = [
+            # The sweep looks for those that do not move.
+            models.Index(fields=["moved_at"], name="job_at_work", condition=Q(state__in=["reading", "running"])),
+            # The sweep forgets the oldest.
+            models.Index(fields=["created_at"], name="job_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are neither done nor bad."""
+        return self.rows - self.done - self.bad
+
+
+class JobRowState(models.TextChoices):
+    """What became of a row."""
+
+    WAITING = "waiting", "Waiting"
+    DONE = "done", "Done"
+    BAD = "bad", "Not done"
+
+
+class JobRowQuerySet(models.QuerySet["JobRow"]):
+    """Rows of jobs, by what became of them; each served by job_row_by_state."""
+
+    def waiting(self) -> Self:
+        """What is still to do."""
+        return self.filter(state=JobRowState.WAITING)
+
+    def done(self) -> Self:
+        """What was done."""
+        return self.filter(state=JobRowState.DONE)
+
+    def bad(self) -> Self:
+        """What was refused: by the check before it began, or by a service."""
+        return self.filter(state=JobRowState.BAD)
+
+
+class JobRow(models.Model):
+    """One unit of a job's work, numbered as in its file, where the first row holds the names of the columns."""
+
+    State = JobRowState
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="lines")
+    number = models.PositiveIntegerField()
+    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    data = models.JSONField()
+    errors = models.JSONField(default=dict, help_text="A sentence by column; of the whole row under no name.")
+    note = models.CharField(max_length=300, blank=True, default="", help_text="What it will do, or has done.")
+
+    objects = JobRowQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "row of a job"
+        constraints = [
+            # A file that is read twice writes its rows once. A chunk's claim is a range of these.
+            models.UniqueConstraint(fields=["job", "number"], name="job_row_has_its_number"),
+            models.CheckConstraint(
+                condition=(Q(state="bad") & ~Q(errors={})) | (~Q(state="bad") & Q(errors={})),
+                name="job_row_says_why_it_is_bad",
+            ),
+        ]
+        indexes = [
+            # The page's lists: what is bad, what waits, in the file's order.
+            models.Index(fields=["job", "state", "number"], name="job_row_by_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Row {self.number}"

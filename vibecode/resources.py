@@ -140,12 +140,14 @@ QUEUES = (
         tries=HOURS,
         most_at_once=2,  # all of them write to today's row
     ),
+    Queue(key="jobs", handler="vibecode.jobs.on_message", batch_size=1, most_at_once=3),  # each is a chunk of work
 )
 
 SCHEDULES = (
     Schedule(key="sweep-outbox", handler="vibecode.outbox.sweep", minutes=1, local_seconds=2),
     Schedule(key="sweep-orders", handler="orders.workflow.sweep", minutes=1, local_seconds=5),
     Schedule(key="sweep-uploads", handler="catalog.consumers.sweep", minutes=24 * 60, local_seconds=3600),
+    Schedule(key="sweep-jobs", handler="vibecode.jobs.sweep", minutes=5, local_seconds=5),
     Schedule(key="recount", handler="orders.workflow.recount", minutes=24 * 60, local_seconds=3600),
     Schedule(key="purge", handler="vibecode.outbox.purge", minutes=24 * 60, local_seconds=3600),
     Schedule(
@@ -168,6 +170,15 @@ STEPS = (
     "orders.workflow.cancel_order",
     "orders.workflow.fail_order",
 )
+
+# Long work that staff begin at the desk, by its name: the class that knows how.
+JOBS: Mapping[str, str] = {
+    "import-products": "catalog.jobs.ImportProducts",
+    "import-prices": "catalog.jobs.ImportPrices",
+    "import-stock": "catalog.jobs.ImportStock",
+    "ship-orders": "orders.jobs.ShipOrders",
+    "export-orders": "orders.jobs.ExportOrders",
+}
 
 # The websocket API's three routes, each exactly (event, context).
 ROUTES: Mapping[str, str] = {

@@ -168,6 +168,11 @@ REDELIVERY_SECONDS = env.integer(
 ORDER_STUCK_SECONDS = env.integer("ORDER_STUCK_SECONDS", 20 if LOCAL else 900, least=5)
 ORDER_MOST_RUNS = env.integer("ORDER_MOST_RUNS", 12, least=1)  # executions begun for one order before it is cancelled
 
+# --- long work ---------------------------------------------------------------------------------------------------
+# A job that has not moved for so long is given its messages anew: longer than the function lives.
+JOB_STUCK_SECONDS = env.integer("JOB_STUCK_SECONDS", 15 if LOCAL else 180, least=1 if LOCAL else FUNCTION_TIMEOUT + 1)
+JOB_KEEP_DAYS = env.integer("JOB_KEEP_DAYS", 30, least=1)
+
 # --- payments ----------------------------------------------------------------------------------------------------
 PAYMENT_PROVIDER = env.choice(
     "PAYMENT_PROVIDER", ("demo", "stripe") if SIMULATED else ("stripe",), "demo" if LOCAL else "stripe"

@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[Page, ...]] = {
         Page("Stock", "inventory_2", "catalog.stock"),
         Page("Stock ledger", "history", "catalog.stockmovement"),
     ),
+    "Operations": (Page("Imports and exports", "swap_vert", "vibecode.job"),),
     "People": (
         Page("Users", "group", "accounts.user"),
         Page("Addresses", "home_pin", "accounts.address"),

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib import admin, messages
+from django.db import models
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from unfold.dataclasses import ActionDialog
 from unfold.enums import ActionVariant
 
@@ -24,6 +27,7 @@ from orders.admin.dialogs import (
     ReturnForm,
     ShipForm,
 )
+from orders.jobs import export_orders, ship_orders
 from orders.models import Order, Payment, Refund
 from orders.services import (
     add_note,
@@ -45,6 +49,8 @@ from orders.status import (
     RefundState,
 )
 from vibecode.desk import ReadOnlyAdmin, actor_of, dialog_action, money
+from vibecode.errors import DomainError
+from vibecode.models import Job
 from vibecode.rights import Right
 
 PRIMARY, DANGER = ActionVariant.PRIMARY, ActionVariant.DANGER
@@ -90,6 +96,35 @@ class OrderVerbs(ReadOnlyAdmin):
         """Who may call an order off."""
         return actor_of(request).may(Right.CANCEL)
 
+    def has_export_permission(self, request: HttpRequest, _: Any = None) -> bool:
+        """Who may carry orders out of the house."""
+        return actor_of(request).may(Right.EXPORT)
+
+    # --- many at once, in the background -----------------------------------------------------------------------------
+    @admin.action(description="Ship all of these", permissions=["ship"])
+    def ship_all(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
+        """Ask first: the page of the job says how many they are and what will happen."""
+        return self._job_of(request, lambda: ship_orders(orders=chosen, actor=actor_of(request)))
+
+    @admin.action(description="Export as CSV", permissions=["export"])
+    def export_csv(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
+        """To a file that any program reads."""
+        return self._job_of(request, lambda: export_orders(orders=chosen, form="csv", actor=actor_of(request)))
+
+    @admin.action(description="Export as XLSX", permissions=["export"])
+    def export_xlsx(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
+        """To a spreadsheet."""
+        return self._job_of(request, lambda: export_orders(orders=chosen, form="xlsx", actor=actor_of(request)))
+
+    def _job_of(self, request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
+        try:
+            job = make()
+        except DomainError as refusal:
+            messages.error(request, refusal.detail)
+            return None
+        return redirect("admin:vibecode_job_change", job.pk)
+
+    # --- one ---------------------------------------------------------------------------------------------------------
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Only what can be done to it now."""
         order = self.get_object(request, str(object_id))

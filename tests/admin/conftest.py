@@ -17,6 +17,7 @@ from catalog.models import Category, Product, ProductImage
 from catalog.services import adjust_stock, create_product
 from orders.models import Order, Wishes
 from orders.services import Basket, place_order
+from vibecode.jobs.running import make_job
 from vibecode.models import IdempotencyKey, OutboxEvent
 from vibecode.rights import Actor
 
@@ -115,5 +116,6 @@ def one_of_everything(by: User) -> dict[str, Model]:
         "vibecode.idempotencykey": IdempotencyKey.objects.create(
             user_id=order.user_id, method="POST", path="/api/v1/orders", key=tag, body_sha256="0" * 64, status=201
         ),
+        "vibecode.job": make_job(kind="import-prices", rows=[{"sku": tag}], actor=Actor.part("tests")),
         "admin.logentry": log,
     }

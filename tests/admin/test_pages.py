@@ -19,6 +19,7 @@ ADDED_BY_HAND = {"catalog.product", "catalog.category"}
 READ_ONLY = sorted(set(LISTS) - ADDED_BY_HAND - {"catalog.stock"})
 INLINE = {
     "vibecode.processedmessage",
+    "vibecode.jobrow",
     "catalog.productimage",
     "orders.orderline",
     "orders.timelineentry",

@@ -1,0 +1,379 @@
+"""Imports, exports and bulk work in the admin: begun, previewed, corrected, watched. Imported by vibecode.admin."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
+from django.views.decorators.http import require_POST
+from unfold.decorators import action
+from unfold.widgets import INPUT_CLASSES
+
+from vibecode import bucket, resources
+from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, label, name_of, over
+from vibecode.errors import Away, DomainError
+from vibecode.jobs.kinds import ImportKind, import_kinds, kind_of
+from vibecode.jobs.running import (
+    ERROR,
+    NUMBER,
+    begin_correction,
+    begin_import,
+    begin_job,
+    cancel_job,
+    correct_row,
+    take_file,
+)
+from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, Cell, plain, write_table
+from vibecode.models import Job, JobRow
+
+STATES: dict[str, str] = {
+    Job.State.UPLOADING: "warning",
+    Job.State.READING: "info",
+    Job.State.READY: "primary",
+    Job.State.RUNNING: "info",
+    Job.State.DONE: "success",
+    Job.State.CANCELLED: "",
+    Job.State.FAILED: "danger",
+}
+AT_WORK = {Job.State.READING, Job.State.RUNNING}
+AT_REST = {Job.State.READY, Job.State.DONE, Job.State.CANCELLED, Job.State.FAILED}
+SHOWN = 20  # rows of the preview and of the results
+MENDED = 25  # bad rows with fields, on one page
+LINK_SECONDS = 600
+SCRIPT = forms.Media(js=["vibecode/jobs.js"])
+
+
+class FileForm(forms.Form):
+    """What the page says of a file before it sends it."""
+
+    kind = forms.CharField(required=False)
+    name = forms.CharField(max_length=300)
+    size = forms.IntegerField(min_value=1)
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    """Long work: each of its pages is for those who have the right of its kind."""
+
+    list_display = ("work", "state_label", "progress", "bad_rows", "who", "created_at")
+    list_filter = (("created_at", DayFilter),)
+    search_fields = ("file_name",)
+    search_help_text = "A part of the file's name"
+    ordering = ("-created_at", "-id")
+    actions_list = ("start",)
+
+    # --- rights ------------------------------------------------------------------------------------------------------
+    def kinds(self, request: HttpRequest) -> list[str]:
+        """The kinds that somebody may ask for."""
+        return [key for key in resources.JOBS if actor_of(request).may(kind_of(key).right)]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may ask for one kind of job sees the jobs of that kind."""
+        kinds = self.kinds(request)
+        return obj.kind in kinds if obj else bool(kinds)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """The same."""
+        return self.has_view_permission(request)
+
+    def has_start_permission(self, request: HttpRequest, _: Any = None) -> bool:
+        """Who may import something."""
+        return any(key in import_kinds() for key in self.kinds(request))
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Job]:
+        """Jobs of the kinds that somebody may ask for, with who asked."""
+        users = get_user_model().objects.filter(cognito_sub=models.OuterRef("asked_by"))
+        return Job.objects.filter(kind__in=self.kinds(request)).annotate(email=models.Subquery(users.values("email")))
+
+    # --- the list ----------------------------------------------------------------------------------------------------
+    @admin.display(description="what", ordering="kind")
+    def work(self, job: Job) -> SafeString:
+        """What it does, and of which file."""
+        return over(kind_of(job.kind).title, name_of(job.file_name) if job.file_name else "")
+
+    @admin.display(description="state", ordering="state")
+    def state_label(self, job: Job) -> SafeString:
+        """Where it is."""
+        return label(job.state, job.get_state_display(), STATES)
+
+    @admin.display(description="progress")
+    def progress(self, job: Job) -> SafeString:
+        """How many rows are done."""
+        return format_html('<span class="shop-number">{} of {}</span>', f"{job.done:,}", f"{job.rows:,}")
+
+    @admin.display(description="not done", ordering="bad")
+    def bad_rows(self, job: Job) -> SafeString:
+        """How many were refused."""
+        return format_html('<span class="shop-number {}">{}</span>', "shop-down" if job.bad else "", job.bad or "-")
+
+    @admin.display(description="by")
+    def who(self, job: Any) -> SafeString:
+        """Who began it."""
+        return name_of(job.email or job.asked_by)
+
+    # --- pages -------------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        """Beside Django's: what the pages ask and send."""
+
+        def ours(route: str, view: Callable[..., HttpResponse], name: str, *, post: bool = True) -> URLPattern:
+            guarded = self.admin_site.admin_view(require_POST(view) if post else view)
+            pattern: URLPattern = path(route, guarded, name=f"vibecode_job_{name}")
+            return pattern
+
+        return [
+            ours("upload/", self.upload, "upload"),
+            ours("template/<slug:key>.csv", self.template, "template", post=False),
+            ours("<int:pk>/stored/", self.stored, "stored"),
+            ours("<int:pk>/correction/", self.correction, "correction"),
+            ours("<int:pk>/rows/<int:number>/", self.correct, "correct"),
+            ours("<int:pk>/not-done.csv", self.not_done, "not_done", post=False),
+            ours("<int:pk>/results.csv", self.results, "results", post=False),
+            ours("<int:pk>/progress/", self.watch, "watch", post=False),
+            ours("<int:pk>/begin/", self.begin, "begin"),
+            ours("<int:pk>/cancel/", self.cancel, "cancel"),
+            *super().get_urls(),
+        ]
+
+    @action(description="Import a file", url_path="start", permissions=["start"], icon="upload_file")  # type: ignore[untyped-decorator,unused-ignore]  # unfold ships no types
+    def start(self, request: HttpRequest) -> HttpResponse:
+        """Choose what to import, and drop the file."""
+        kinds = {key: kind for key, kind in import_kinds().items() if key in self.kinds(request)}
+        chosen = request.GET.get("kind", "")
+        chosen = chosen if chosen in kinds else next(iter(kinds))
+        more = {"kinds": kinds, "chosen": chosen, "kind": kinds[chosen], "largest": LARGEST_FILE, "most": MOST_ROWS}
+        context = {**self.admin_site.each_context(request), "title": "Import a file", "media": SCRIPT, **more}
+        return render(request, "vibecode/jobs/start.html", context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002 -- the framework's signature
+        extra_context: Any = None,  # noqa: ARG002 -- the framework's signature
+    ) -> HttpResponse:
+        """A job's own page: its preview, its bad rows with how to mend them, its progress, its results."""
+        if request.method != "GET":
+            raise PermissionDenied
+        job = self._job(request, int(object_id) if object_id.isdecimal() else 0)
+        return self._page(request, job)
+
+    def _page(self, request: HttpRequest, job: Job) -> HttpResponse:
+        kind = kind_of(job.kind)
+        columns = list(kind.columns) if isinstance(kind, ImportKind) else []
+        context = {
+            **self.admin_site.each_context(request),
+            **self._state(job),
+            "title": kind.title,
+            "subtitle": job.file_name,
+            "media": SCRIPT,
+            "kind": kind,
+            "columns": columns,
+            "largest": LARGEST_FILE,
+            "heads": columns or ["order"],
+            "tables": [
+                (
+                    f"The first {SHOWN} that wait" if job.waiting > SHOWN else "Waiting",
+                    self._table(job.lines.waiting(), columns),
+                ),
+                ("Done", self._table(job.lines.done(), columns)),
+            ],
+            "bad_rows": [(row, _fields(row, columns)) for row in job.lines.bad().order_by("number")[:MENDED]],
+            "input": " ".join(INPUT_CLASSES),
+            "more_bad": max(job.bad - MENDED, 0),
+            "correctable": isinstance(kind, ImportKind) and job.state in AT_REST,
+            "link": bucket.sign_link(job.result, seconds=LINK_SECONDS) if job.result else "",
+            "gone": job.result and job.ended_at and (localtime() - job.ended_at).days >= resources.UPLOAD_DAYS,
+        }
+        return render(request, "vibecode/jobs/job.html", context)
+
+    def _tables(self, job: Job, columns: list[str]) -> list[tuple[str, list[tuple[JobRow, list[str]]]]]:
+        """What waits, and what was done: the first rows of each."""
+        titles = (("waiting", job.waiting, job.lines.waiting()), ("done", job.done, job.lines.done()))
+        return [
+            (f"The first {SHOWN} {word}" if count > SHOWN else word.capitalize(), self._table(rows, columns))
+            for word, count, rows in titles
+        ]
+
+    def _table(self, rows: models.QuerySet[JobRow], columns: list[str]) -> list[tuple[JobRow, list[str]]]:
+        """The first rows, each with its cells as they will be."""
+        names = columns or ["order"]
+        first = rows.order_by("number")[:SHOWN]
+        return [(row, [plain(str(row.data.get(name, ""))) for name in names]) for row in first]
+
+    def _state(self, job: Job) -> dict[str, Any]:
+        """What the fragment shows that is loaded again and again."""
+        fresh = set() if job.done else {Job.State.READY}
+        begun = job.state not in {Job.State.READING, Job.State.READY}
+        return {
+            "job": job,
+            "label": self.state_label(job),
+            "unit": f"{kind_of(job.kind).unit},{kind_of(job.kind).unit}s",
+            "percent": 100 * (job.done + job.bad) // max(job.rows, 1),
+            "at_work": job.state in AT_WORK,
+            "may_begin": job.state in AT_REST and job.waiting > 0,
+            "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
+            "began": localize(localtime(job.began_at)) if begun and job.began_at else "",
+        }
+
+    def watch(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The progress, asked for every two seconds; the whole page comes anew once it rests."""
+        job = self._job(request, pk)
+        if job.state not in AT_WORK:
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        return render(request, "vibecode/jobs/progress.html", self._state(job))
+
+    # --- files -------------------------------------------------------------------------------------------------------
+    def upload(self, request: HttpRequest) -> JsonResponse:
+        """A form of S3's, for one file to import."""
+        form = FileForm(request.POST)
+        if not form.is_valid() or form.cleaned_data["kind"] not in import_kinds():
+            return JsonResponse({"detail": "The file is empty, or the page is an old one: load it anew."}, status=400)
+
+        def ask() -> dict[str, Any]:
+            values = form.cleaned_data
+            job, signed = begin_import(
+                kind=values["kind"], file_name=values["name"], size=values["size"], actor=actor_of(request)
+            )
+            return _signed(job, signed)
+
+        return _answer(ask)
+
+    def correction(self, request: HttpRequest, pk: int) -> JsonResponse:
+        """A form of S3's, for a file of corrected rows."""
+        job, form = self._job(request, pk), FileForm(request.POST)
+        if not form.is_valid():
+            return JsonResponse({"detail": "The file is empty: choose another one."}, status=400)
+        size = form.cleaned_data["size"]
+        return _answer(lambda: _signed(job, begin_correction(job=job, size=size, actor=actor_of(request))))
+
+    def stored(self, request: HttpRequest, pk: int) -> JsonResponse:
+        """The file lies on S3: read it."""
+        job = self._job(request, pk)
+
+        def ask() -> dict[str, Any]:
+            take_file(job=job, actor=actor_of(request))
+            return {"page": _address(job)}
+
+        return _answer(ask)
+
+    def template(self, request: HttpRequest, key: str) -> HttpResponse:
+        """An empty file with the columns of a kind."""
+        kind = import_kinds().get(key)
+        if kind is None or key not in self.kinds(request):
+            raise Http404
+        return _file(f"{key}.csv", write_table("csv", list(kind.columns), []))
+
+    def not_done(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The bad rows as a file: with what is wrong, to be corrected and uploaded again."""
+        job = self._job(request, pk)
+        kind = kind_of(job.kind)
+        columns = list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
+        rows = job.lines.bad().order_by("number")
+        cells: Iterable[list[Cell]] = (
+            [row.number, *(plain(row.data.get(name, "")) for name in columns), _sentence(row)] for row in rows
+        )
+        return _file(f"not-done-{job.pk}.csv", write_table("csv", [NUMBER, *columns, ERROR], cells))
+
+    def results(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Every row with what became of it, as a file."""
+        job = self._job(request, pk)
+        kind = kind_of(job.kind)
+        columns = list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
+        cells: Iterable[list[Cell]] = (
+            [
+                row.number,
+                *(plain(str(row.data.get(name, ""))) for name in columns),
+                row.get_state_display(),
+                _sentence(row) or row.note,
+            ]
+            for row in job.lines.order_by("number")
+        )
+        return _file(f"results-{job.pk}.csv", write_table("csv", [NUMBER, *columns, "state", "result"], cells))
+
+    # --- what can be done --------------------------------------------------------------------------------------------
+    def begin(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Do what waits."""
+        return self._do(request, pk, lambda job: begin_job(job=job, actor=actor_of(request)), "Begun.")
+
+    def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Begin no further row."""
+        return self._do(request, pk, lambda job: cancel_job(job=job, actor=actor_of(request)), "Cancelled.")
+
+    def correct(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        """Write one bad row anew; while something is wrong with it, its fields say so."""
+        job = self._job(request, pk)
+        kind = kind_of(job.kind)
+        if not isinstance(kind, ImportKind):
+            raise Http404
+        written = {name: request.POST.get(name, "") for name in kind.columns if request.POST.get(name, "").strip()}
+
+        def verb(job: Job) -> None:
+            if correct_row(job=job, number=number, written=written, actor=actor_of(request)):
+                messages.success(request, f"Row {number} is right now and waits to be done.")
+            else:
+                messages.error(request, f"Row {number} is not right yet.")
+
+        return self._do(request, pk, verb, "", anchor=f"#row-{number}")
+
+    def _do(
+        self, request: HttpRequest, pk: int, verb: Callable[[Job], None], done: str, anchor: str = ""
+    ) -> HttpResponse:
+        """Call a service; the job's page says what it refused."""
+        job = self._job(request, pk)
+        try:
+            verb(job)
+        except DomainError as refusal:
+            messages.error(request, refusal.detail)
+        else:
+            if done:
+                self.log_change(request, job, done)
+        return redirect(_address(job) + anchor)
+
+    def _job(self, request: HttpRequest, pk: int) -> Job:
+        """A job of a kind that somebody may ask for; of all others there is none."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found: Job | None = self.get_queryset(request).filter(pk=pk).first()
+        if found is None:
+            raise Http404
+        return found
+
+
+def _address(job: Job) -> str:
+    return reverse("admin:vibecode_job_change", args=[job.pk])
+
+
+def _signed(job: Job, form: bucket.Form) -> dict[str, Any]:
+    stored = reverse("admin:vibecode_job_stored", args=[job.pk])
+    return {"url": form.url, "fields": dict(form.fields), "stored": stored}
+
+
+def _answer(ask: Callable[[], dict[str, Any]]) -> JsonResponse:
+    try:
+        return JsonResponse(ask())
+    except DomainError as refusal:
+        return JsonResponse({"detail": refusal.detail}, status=503 if isinstance(refusal, Away) else 422)
+
+
+def _file(name: str, content: bytes) -> HttpResponse:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(content, content_type="text/csv; charset=utf-8", headers=disposition)
+
+
+def _sentence(row: JobRow) -> str:
+    return " ".join(f"{name}: {said}" if name else said for name, said in row.errors.items())
+
+
+def _fields(row: JobRow, columns: list[str]) -> list[tuple[str, str, str]]:
+    """(column, what stands there, what is wrong with it) of a bad row."""
+    return [(name, row.data.get(name, ""), row.errors.get(name, "")) for name in columns]

@@ -1,0 +1,198 @@
+"""Tables as files: CSV and XLSX, in and out, with formulas defused both ways. Called by vibecode.jobs and job kinds.
+
+A spreadsheet runs a cell that begins with one of RISKY. On the way out such a text gets an apostrophe before it, on the
+way in it loses that again; numbers stay numbers.
+"""
+
+import csv
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from vibecode.errors import Unprocessable
+
+LARGEST_FILE = 10 * 2**20  # bytes
+MOST_ROWS = 20_000
+MOST_COLUMNS = 40
+LARGEST_UNPACKED = 80 * 2**20  # bytes of XML in an XLSX: a small file can hold gigabytes of nothing
+LONGEST_CELL = 20_000
+# https://owasp.org/www-community/attacks/CSV_Injection, with the full-width signs that some spreadsheets take as well
+RISKY = "=+\\-@\t\r\n＝＋－＠"
+TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+
+_risky = re.compile(rf"'*[{RISKY}]")
+_defused = re.compile(rf"'+[{RISKY}]")
+_unwritable = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # XML has no way to write them
+
+type Cell = str | int | Decimal | datetime | None
+type Rows = Iterator[tuple[int, list[str]]]
+
+
+class TableRefused(Unprocessable):
+    """A file is no table that we can read. The detail says why and how to mend it."""
+
+    code = "table-refused"
+    title = "The file cannot be read"
+
+
+# --- formulas --------------------------------------------------------------------------------------------------------
+def defuse(text: str) -> str:
+    """A text that no spreadsheet runs."""
+    return f"'{text}" if _risky.match(text) else text
+
+
+def plain(text: str) -> str:
+    """The text that was meant: without the apostrophe that keeps it from being run."""
+    text = text.strip()
+    return text[1:] if _defused.match(text) else text
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run it: we never do, and take it for nothing else either."""
+    return text.lstrip().startswith(("=", "＝"))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+def check_size(size: int) -> None:
+    """Refuse a file of too many bytes."""
+    if size > LARGEST_FILE:
+        raise TableRefused(f"The file has {size / 2**20:.1f} MB; {LARGEST_FILE // 2**20} MB is the most: split it.")
+
+
+def read_table(content: bytes, *, columns: Sequence[str], required: Iterable[str]) -> dict[int, dict[str, str]]:
+    """The rows of a file by their number, each by column, as they are written there. Empty rows are left out.
+
+    Raises TableRefused for what is no table, too large, or lacks a column.
+    """
+    check_size(len(content))
+    rows = _of_xlsx(content) if content.startswith(b"PK") else _of_csv(content)
+    _, head = next(rows, (1, []))
+    names = _columns(head, columns, required)
+    found: dict[int, dict[str, str]] = {}
+    for number, cells in rows:
+        values = {name: cell for name, cell in zip(names, cells, strict=False) if name and cell.strip()}
+        if values:
+            found[number] = values
+        if len(found) > MOST_ROWS:
+            raise TableRefused(f"The file has more than {MOST_ROWS:,} rows: split it.")
+        if any(len(cell) > LONGEST_CELL for cell in cells):
+            raise TableRefused(f"Row {number} has a cell of more than {LONGEST_CELL:,} characters: shorten it.")
+    if not found:
+        raise TableRefused("The file has no row below the names of its columns.")
+    return found
+
+
+def _columns(head: list[str], columns: Sequence[str], required: Iterable[str]) -> list[str]:
+    names = [cell.strip().lower().replace(" ", "_") for cell in head]
+    while names and not names[-1]:
+        names.pop()
+    if unknown := [name for name in names if name and name not in columns]:
+        raise TableRefused(
+            f"The first row must name the columns; {', '.join(repr(name[:40]) for name in unknown[:5])} is none of "
+            f"{', '.join(columns)}."
+        )
+    if missing := [name for name in required if name not in names]:
+        raise TableRefused(f"The first row must name the columns; it lacks {', '.join(missing)}.")
+    if twice := {name for name in names if name and names.count(name) > 1}:
+        raise TableRefused(f"The first row names {', '.join(sorted(twice))} more than once.")
+    return names
+
+
+def _of_csv(content: bytes) -> Rows:
+    try:
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise TableRefused("The file is not UTF-8: save it as “CSV UTF-8”, or as XLSX.") from None
+    if "\x00" in text:
+        raise TableRefused("The file is neither CSV nor XLSX.")
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        yield from enumerate(reader, start=1)
+    except csv.Error as error:
+        raise TableRefused(f"Line {reader.line_num} is no CSV ({error}): are the quotes closed?") from error
+
+
+def _of_xlsx(content: bytes) -> Rows:
+    from openpyxl import load_workbook  # heavy, and seldom needed; reads XML through defusedxml
+
+    try:
+        _check_unpacked(content)
+        with warnings.catch_warnings(action="ignore"):  # what openpyxl misses of styles
+            book = load_workbook(io.BytesIO(content), read_only=True, keep_links=False)
+            sheet = book.worksheets[0]
+            rows = sheet.iter_rows(min_row=1, max_row=MOST_ROWS + 2, min_col=1, max_col=MOST_COLUMNS)
+            for number, row in enumerate(rows, start=1):
+                yield number, [_text(cell.value, formula=cell.data_type == "f") for cell in row]
+        book.close()
+    except TableRefused:
+        raise
+    except Exception as error:
+        raise TableRefused("The file is no XLSX that can be read: save it anew, or as “CSV UTF-8”.") from error
+
+
+def _check_unpacked(content: bytes) -> None:
+    """By the archive's own list of sizes, beyond which zipfile reads nothing."""
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        size = sum(part.file_size for part in packed.infolist())
+    if size > LARGEST_UNPACKED:
+        raise TableRefused(f"Unpacked, the file has {size / 2**20:,.0f} MB: delete what is no part of the table.")
+
+
+def _text(value: Any, *, formula: bool) -> str:
+    """A cell of a spreadsheet as a CSV would have it: a formula begins with =, and a text that does is defused."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.15g}"  # as spreadsheets show it
+        case datetime() | date() | time():
+            return value.isoformat()
+        case str() if not formula:
+            text = value.replace("\x00", "")
+            return f"'{text}" if is_formula(text) else text
+    return str(value) if isinstance(value, str | int) else "="  # a formula of many cells has no text
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+def write_table(form: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
+    """A file of rows in the ``form`` csv or xlsx: texts defused, numbers as numbers."""
+    return _as_xlsx(columns, rows) if form == "xlsx" else _as_csv(columns, rows)
+
+
+def _as_csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([_written(cell) for cell in row] for row in rows)
+    return out.getvalue().encode("utf-8-sig")  # by the mark Excel knows that it is UTF-8
+
+
+def _as_xlsx(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    sheet.append(list(columns))
+    for row in rows:
+        sheet.append([_written(cell) for cell in row])
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def _written(cell: Cell) -> str | int | Decimal | None:
+    match cell:
+        case datetime():
+            return cell.isoformat(timespec="seconds")
+        case str():
+            return defuse(_unwritable.sub("", cell))
+    return cell
