@@ -11,20 +11,13 @@ from orders.models.figures import (
     StatusFigures,
 )
 from orders.models.letter import Letter
+from orders.models.line import Counts, OrderLine
 from orders.models.note import OrderNote
-from orders.models.order import (
-    NUMBER_PATTERN,
-    Counts,
-    IllegalTransition,
-    Order,
-    OrderLine,
-    OrderQuerySet,
-    TimelineEntry,
-    Wishes,
-    new_order_number,
-)
+from orders.models.order import NUMBER_PATTERN, IllegalTransition, Order, OrderQuerySet, new_order_number
 from orders.models.payment import Payment, Refund, RefundLine
+from orders.models.placing import Wishes, write_order
 from orders.models.shipment import Shipment, ShipmentLine
+from orders.models.timeline import TimelineEntry
 
 __all__ = [
     "NUMBER_PATTERN",
@@ -51,4 +44,5 @@ __all__ = [
     "TimelineEntry",
     "Wishes",
     "new_order_number",
+    "write_order",
 ]

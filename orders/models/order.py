@@ -1,23 +1,20 @@
-"""Orders as they are kept: the order, its lines with name and price as they were, and its story.
-
-Longer than most modules: the statement that writes an order stands beside the tables that it fills.
-"""
+"""Orders as they are kept, and the one way in which their state changes. Called by services and doors."""
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts.models import User
-from catalog.models import LineStock, Product, ShelfLine
+from catalog.models import LineStock
+from orders.models.line import OrderLine
+from orders.models.timeline import TimelineEntry
 from orders.status import (
     FULFILMENT_MOVES,
     PAYMENT_MOVES,
@@ -46,15 +43,6 @@ def new_order_number() -> str:
     """``ORD-`` and a ULID: 48 bits of milliseconds, so that numbers sort by time, and 80 bits nobody can guess."""
     bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
     return "ORD-" + "".join(_CROCKFORD[bits >> shift & 31] for shift in range(125, -1, -5))
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a customer says about an order besides its items."""
-
-    payment_method: str = ""
-    shipping_address: dict[str, Any] | None = None
-    note: str = ""
 
 
 # Of these something still has to leave the house.
@@ -115,95 +103,6 @@ class OrderQuerySet(models.QuerySet["Order"]):
             | Q(pk__in=OrderLine.objects.filter(sku=words.upper()).values("order"))
         )
 
-    def write(self, *, customer: User, lines: Sequence[ShelfLine], currency: str, wishes: Wishes) -> "Order":
-        """Write an order, its lines, the ledger of what was held, and its first fact, in one statement.
-
-        ``lines`` were held in this transaction. The number of statements does not grow with them.
-        """
-        order = Order(
-            number=new_order_number(),
-            user=customer,
-            currency=currency,
-            subtotal=sum((line.price * line.quantity for line in lines), Decimal("0.00")),
-            payment_status=PaymentStatus.PENDING,
-            fulfilment_status=FulfilmentStatus.RESERVED,
-            payment_method=wishes.payment_method,
-            shipping_address=wishes.shipping_address,
-            note=wishes.note,
-            version=1,
-        )
-        order.total = order.subtotal + order.shipping_total + order.tax_total
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _WRITE,
-                {
-                    "number": order.number,
-                    "user": customer.pk,
-                    "currency": currency,
-                    "subtotal": order.subtotal,
-                    "shipping_total": order.shipping_total,
-                    "tax_total": order.tax_total,
-                    "total": order.total,
-                    "payment_status": order.payment_status,
-                    "fulfilment_status": order.fulfilment_status,
-                    "payment_method": order.payment_method,
-                    "shipping_address": models.JSONField().get_db_prep_save(order.shipping_address, connection),
-                    "note": order.note,
-                    "actor": customer.cognito_sub,
-                    "products": [line.product_id for line in lines],
-                    "skus": [line.sku for line in lines],
-                    "names": [line.name for line in lines],
-                    "prices": [line.price for line in lines],
-                    "quantities": [line.quantity for line in lines],
-                },
-            )
-            order.pk, order.created_at, order.updated_at, order.status = cursor.fetchone()
-        order._state.adding = False  # noqa: SLF001 -- it is in the database now, though not by save()
-        order._state.fields_cache["payment"] = None  # noqa: SLF001 -- nobody was asked for money yet: no query
-        order.items = [
-            OrderLine(
-                order=order,
-                position=position,
-                product_id=line.product_id,
-                sku=line.sku,
-                name=line.name,
-                unit_price=line.price,
-                quantity=line.quantity,
-                line_total=line.price * line.quantity,
-            )
-            for position, line in enumerate(lines, start=1)
-        ]
-        return order
-
-
-_WRITE = """
-WITH placed AS (
-    INSERT INTO orders_order (
-        number, user_id, currency, subtotal, shipping_total, tax_total, total, payment_status, fulfilment_status,
-        payment_method, shipping_address, note, cancel_reason, version
-    ) VALUES (
-        %(number)s, %(user)s, %(currency)s, %(subtotal)s, %(shipping_total)s, %(tax_total)s, %(total)s,
-        %(payment_status)s, %(fulfilment_status)s, %(payment_method)s, %(shipping_address)s::jsonb, %(note)s, '', 1
-    ) RETURNING id, created_at, updated_at, status
-), line AS (
-    INSERT INTO orders_orderline (order_id, position, product_id, sku, name, unit_price, quantity)
-    SELECT placed.id, basket.position, basket.product_id, basket.sku, basket.name, basket.price, basket.quantity
-    FROM placed, unnest(
-        %(products)s::bigint[], %(skus)s::text[], %(names)s::text[], %(prices)s::numeric[], %(quantities)s::int[]
-    ) WITH ORDINALITY AS basket (product_id, sku, name, price, quantity, position)
-    RETURNING id, product_id, quantity
-), movement AS (
-    INSERT INTO catalog_stockmovement (
-        product_id, kind, on_hand_delta, reserved_delta, cause, reference, order_line, reason, actor
-    )
-    SELECT product_id, 'reserve', 0, quantity, 'order', %(number)s, id, '', %(actor)s FROM line
-), fact AS (
-    INSERT INTO orders_timelineentry (order_id, type, version, data, actor)
-    SELECT id, 'Order Created', 1, '{}'::jsonb, %(actor)s FROM placed
-)
-SELECT id, created_at, updated_at, status FROM placed
-"""
-
 
 def _status_expression() -> Case:
     """status_of() as SQL, for the generated column; a test compares the two cell by cell."""
@@ -254,7 +153,7 @@ class Order(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
 
-    items: "list[OrderLine]"  # set by with_lines() and write()
+    items: "list[OrderLine]"  # set by with_lines() and write_order()
     objects = OrderQuerySet.as_manager()
 
     class Meta:
@@ -387,128 +286,3 @@ class Order(models.Model):
         """What was ordered and not refunded by item, as the catalogue's services want it, by product."""
         lines = OrderLine.objects.filter(order=self, quantity__gt=F("refunded")).order_by("product_id", "id")
         return [LineStock(line.pk, line.product_id, line.quantity - line.refunded) for line in lines]
-
-
-class Counts(NamedTuple):
-    """What is added to a line's counters, in units."""
-
-    shipped: int = 0
-    refunded: int = 0
-    withdrawn: int = 0
-    restocked: int = 0
-
-
-class OrderLineQuerySet(models.QuerySet["OrderLine"]):
-    """Lines, and the statement that counts what becomes of them."""
-
-    def of(self, order: Order) -> Self:
-        """An order's lines, as they were ordered."""
-        return self.filter(order=order).order_by("position")
-
-    def count_up(self, changes: Mapping[int, Counts]) -> None:
-        """Add to the counters of lines, by their ids, in one statement. The caller holds the order's lock."""
-        with connection.cursor() as cursor:
-            cursor.execute(_COUNT_UP, {"lines": list(changes), **_columns(changes.values())})
-
-
-def _columns(changes: Iterable[Counts]) -> dict[str, list[int]]:
-    return dict(zip(Counts._fields, map(list, zip(*changes, strict=True)), strict=True))
-
-
-_COUNT_UP = """
-UPDATE orders_orderline line
-SET shipped = line.shipped + change.shipped, refunded = line.refunded + change.refunded,
-    withdrawn = line.withdrawn + change.withdrawn, restocked = line.restocked + change.restocked
-FROM unnest(%(lines)s::bigint[], %(shipped)s::int[], %(refunded)s::int[], %(withdrawn)s::int[], %(restocked)s::int[])
-    AS change (id, shipped, refunded, withdrawn, restocked)
-WHERE line.id = change.id
-"""
-
-
-class OrderLine(models.Model):
-    """One product of an order, with its name and price as they were, and what became of its units."""
-
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="lines")
-    position = models.PositiveSmallIntegerField()
-    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
-    sku = models.CharField("SKU", max_length=40)
-    name = models.CharField(max_length=200)
-    unit_price = models.DecimalField(max_digits=12, decimal_places=2)
-    quantity = models.PositiveIntegerField()
-    line_total: models.GeneratedField = models.GeneratedField(
-        expression=F("unit_price") * F("quantity"),
-        output_field=models.DecimalField(max_digits=20, decimal_places=2),
-        db_persist=True,
-    )
-    # Units that have left the house.
-    shipped = models.PositiveIntegerField(default=0, db_default=0)
-    # Units given money back for, whatever became of that refund later: its goods are dealt with.
-    refunded = models.PositiveIntegerField(default=0, db_default=0)
-    # Those of them that had not left yet, and will not any more.
-    withdrawn = models.PositiveIntegerField(default=0, db_default=0)
-    # Units that a refund has put back on the shelf.
-    restocked = models.PositiveIntegerField(default=0, db_default=0)
-
-    objects = OrderLineQuerySet.as_manager()
-
-    class Meta:
-        constraints = [
-            # Equal SKUs are added up before they get here.
-            models.UniqueConstraint(fields=["order", "sku"], name="order_line_sku_stands_once"),
-            models.CheckConstraint(
-                condition=Q(quantity__gte=1, quantity__lte=100_000), name="order_line_quantity_is_1_to_100000"
-            ),
-            models.CheckConstraint(condition=Q(unit_price__gte=0), name="order_line_price_is_not_negative"),
-            # However many ship and refund at once: no unit leaves twice, or leaves although its money went back.
-            models.CheckConstraint(
-                condition=Q(quantity__gte=F("shipped") + F("withdrawn")), name="order_line_ships_no_more_than_ordered"
-            ),
-            models.CheckConstraint(
-                condition=Q(refunded__gte=F("withdrawn")), name="order_line_withdraws_no_more_than_refunded"
-            ),
-            models.CheckConstraint(
-                condition=Q(refunded__lte=F("shipped") + F("withdrawn")), name="order_line_refunded_has_left_or_stays"
-            ),
-            models.CheckConstraint(
-                condition=Q(refunded__gte=F("restocked")), name="order_line_restocks_no_more_than_refunded"
-            ),
-        ]
-        indexes = [
-            # Staff's search by SKU.
-            models.Index(fields=["sku"], name="order_line_sku"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.quantity} × {self.sku}"
-
-    @property
-    def to_ship(self) -> int:
-        """Units that are still to leave the house."""
-        return self.quantity - self.shipped - self.withdrawn
-
-    @property
-    def with_customer(self) -> int:
-        """Units that have left and were not given money back for."""
-        return self.shipped - (self.refunded - self.withdrawn)
-
-
-class TimelineEntry(models.Model):
-    """One fact that happened to an order, kept for good (the outbox forgets after 14 days)."""
-
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="timeline")
-    type = models.CharField(max_length=64)
-    version = models.PositiveIntegerField()
-    data = models.JSONField(db_default={})
-    actor = models.CharField(max_length=128, blank=True)
-    timestamp = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        verbose_name_plural = "timeline entries"
-        ordering = ["id"]
-        constraints = [
-            # A fact belongs to the version that it made: a step that runs twice tells it once.
-            models.UniqueConstraint(fields=["order", "version", "type"], name="timeline_entry_is_told_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.type} ({self.version})"

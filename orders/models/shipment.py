@@ -6,7 +6,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from orders.models.order import Order, OrderLine
+from orders.models.line import OrderLine
+from orders.models.order import Order
 
 
 class ShipmentQuerySet(models.QuerySet["Shipment"]):

@@ -10,7 +10,7 @@ from django.db import transaction
 from accounts.models import User
 from catalog.services import CurrencyMismatch, hold_stock
 from orders.events import OrderCreated
-from orders.models import Order, Wishes
+from orders.models import Order, Wishes, write_order
 from orders.payments import provider
 from vibecode.errors import Conflict, Unprocessable
 from vibecode.outbox import publish
@@ -57,7 +57,7 @@ def place_order(*, customer: User, basket: Basket) -> Order:
                 total=str(total),
                 currency=currency,
             )
-        order = Order.objects.write(customer=customer, lines=lines, currency=currency, wishes=wishes)
+        order = write_order(customer=customer, lines=lines, currency=currency, wishes=wishes)
         publish(
             OrderCreated.of(
                 order,
