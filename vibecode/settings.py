@@ -353,6 +353,7 @@ SPECTACULAR_SETTINGS = {
 # --- the shop ----------------------------------------------------------------------------------------------------
 SHOP_CURRENCY = env.currency("SHOP_CURRENCY", "GBP")
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["vibecode.formats"]
 TIME_ZONE = env.zone("SHOP_TIME_ZONE", "Europe/London")
 USE_TZ = True
 

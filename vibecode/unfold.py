@@ -118,7 +118,7 @@ UNFOLD: dict[str, Any] = {
     "ENVIRONMENT": environment,
     "BORDER_RADIUS": "8px",
     "STYLES": [lambda _: static("vibecode/admin.css")],
-    "SCRIPTS": [drafts],
+    "SCRIPTS": [drafts, lambda _: static("vibecode/keyboard.js")],
     # Instead of "Change password": passwords live in Cognito.
     "ACCOUNT": {"navigation": [{"title": "API documentation", "link": reverse_lazy("docs")}]},
     "LOGIN": {"form": "accounts.forms.SignInForm"},

@@ -72,6 +72,8 @@ class PictureForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name in {"alt", "position"} & set(self.fields):  # a column's head is no label
+            self.fields[name].widget.attrs["aria-label"] = self.fields[name].label
         if self.instance.pk:
             # Not an ImageField, which would fetch every picture of the product from S3 to look at it once more.
             self.fields["file"] = forms.Field(label="Picture", required=False, disabled=True, widget=PictureWidget)

@@ -60,7 +60,6 @@ class ProductAdmin(ProductVerbs):
     search_fields = ("sku", "name", "description")
     search_help_text = "Words of the name or description, a part of the name, or the beginning of a SKU"
     ordering = ("-created_at", "-id")
-    autocomplete_fields = ("category",)
     readonly_fields = ("on_shelf", "created_at", "updated_at", "version")
     warn_unsaved_form = True
     fieldsets = (

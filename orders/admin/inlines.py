@@ -154,7 +154,12 @@ class TimelineInline(ReadOnlyInline):
     @admin.display(description="details")
     def details(self, entry: TimelineEntry) -> SafeString | str:
         """What else is known."""
-        return format_html_join(" · ", "{}: {}", ((name, _words(value)) for name, value in entry.data.items())) or "-"
+        return (
+            format_html_join(
+                " · ", "{}: {}", ((name, _words(value)) for name, value in entry.data.items() if value != "")
+            )
+            or "-"
+        )
 
 
 def _words(value: Any) -> str:
@@ -266,7 +271,9 @@ class PaymentInline(ReadOnlyInline):
         """Each with where it is, what for, by whom, and why it came to nothing."""
         return (
             format_html_join(
-                "", "<div>{}</div>", ((_refund(each, payment.currency),) for each in payment.refunds.all())
+                "",
+                '<div class="shop-refund">{}</div>',
+                ((_refund(each, payment.currency),) for each in payment.refunds.all()),
             )
             or "-"
         )

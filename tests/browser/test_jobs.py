@@ -48,10 +48,10 @@ def test_a_file_with_seven_bad_rows_is_imported_and_only_those_are_corrected_and
     sign_in(window)
     window.go("/admin/vibecode/job/")
     if width < 1000:
-        page.get_by_role("link", name="more_horiz").click()
+        page.get_by_role("link", name="More").click()
     page.get_by_role("link", name="Import a file").click()
     page.get_by_role("link", name="Import prices").click()
-    assert page.get_by_text("With a dot, such as 12.50").is_visible()
+    page.get_by_text("With a dot, such as 12.50").wait_for()
     assert window.is_clean()
 
     page.get_by_label("Drop a CSV or XLSX file here").set_input_files(tmp_path / "prices.csv")
