@@ -114,7 +114,7 @@ class ProductAdmin(ProductVerbs):
         uploaded = found.filter(product=self._changeable(request, product)).first()
         if uploaded is None:
             raise Http404
-        return complete_picture(request, uploaded, lambda shown: self.log_change(request, shown, "Picture added."))
+        return complete_picture(request, uploaded)
 
     def _changeable(self, request: HttpRequest, pk: int) -> Product:
         """The product, for who may change it."""
