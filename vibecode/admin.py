@@ -308,7 +308,7 @@ class ChangeList(UnfoldChangeList):
 class ChangeAdmin(ReadOnlyAdmin):
     """Every change of what the trail follows: who, when, before and after. The newest 2,000 of what is asked for."""
 
-    list_display = ("at", "who", "what", "changed")
+    list_display = ("moment", "who", "what", "changed")
     list_display_links = None
     list_filter = (KindFilter, ("deed", ChoicesDropdownFilter), ("at", DayFilter))
     search_fields = ("name",)
@@ -318,8 +318,12 @@ class ChangeAdmin(ReadOnlyAdmin):
     sortable_by = ()
     ordering = ("-at", "-id")
     paginator = FewPages
-    fields = ("at", "who", "what", "changed")
-    readonly_fields = ("who", "what", "changed")
+    fields = readonly_fields = ("moment", "who", "what", "changed")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Under the name that it has in the sidebar."""
+        page: HttpResponse = super().changelist_view(request, {"title": "Audit trail", **(extra_context or {})})
+        return page
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ARG002 -- the framework's signature
         """With words."""
@@ -345,6 +349,11 @@ class ChangeAdmin(ReadOnlyAdmin):
         """By what it was made to, and by whom."""
         words = search_term.replace("\x00", "").strip()
         return (history.matching(queryset, words) if words else queryset), False
+
+    @admin.display(description="when")
+    def moment(self, change: Change) -> SafeString:
+        """To the second, in the shop's zone."""
+        return format_html('<span class="shop-number">{}</span>', history.exactly(change.at))
 
     @admin.display(description="who")
     def who(self, change: Any) -> SafeString:
