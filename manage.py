@@ -10,9 +10,6 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vibecode.settings")
     from django.core.management import execute_from_command_line
 
-    from vibecode.acting import act_as
-
-    act_as(" ".join(["command", *sys.argv[1:2]]))
     if os.environ.get("STAGE", "local") in {"", "local"}:
         from vibecode.local.environment import local_cloud
 

@@ -364,7 +364,7 @@ class ChangeAdmin(ReadOnlyAdmin):
     def what(self, change: Any) -> SafeString:
         """The thing, and the way to its page as long as it is there."""
         done = f"{change.entry.kind} {change.get_deed_display().lower()}"
-        name = name_of(change.name or "-")
+        name = name_of(change.entry.name or "-")
         gone = change.deed == Change.Deed.DELETED and change.kind == change.page_kind
         if gone or change.page_id is None:
             return over(name, done)

@@ -55,9 +55,10 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A change in words. ``person`` is the row of who did it; a part of the shop has none."""
+    """A change in words: ``name`` is what it was made to, ``person`` the row of who did it, if it was a person."""
 
     change: Change
+    name: str
     kind: str
     who: str
     person: Any
@@ -88,6 +89,7 @@ def in_words(changes: Iterable[Change]) -> list[Entry]:
     return [
         Entry(
             change=change,
+            name=_name_of(change.name, people),
             kind=TRACKED.get(change.kind, change.kind),
             who=_name_of(change.actor, people),
             person=people.get(change.actor),
@@ -117,7 +119,7 @@ def _columns(change: Change) -> list[str]:
 
 
 def _people_in(changes: Sequence[Change]) -> dict[str, Any]:
-    subs = {change.actor for change in changes}
+    subs = {sub for change in changes for sub in (change.actor, change.name)}
     for change in changes:
         subs.update(side[name] for side in (change.before, change.after) for name in PEOPLE & side.keys() if side[name])
     users = get_user_model()

@@ -66,7 +66,7 @@ class ProductAdmin(ProductVerbs):
     fieldsets = (
         (None, {"fields": ("sku", "name", "description", ("price", "category", "status"), "seen_version")}),
         ("On the shelf", {"fields": ("on_shelf",)}),
-        ("History", {"fields": (("created_at", "updated_at", "version"),)}),
+        ("Version", {"fields": (("created_at", "updated_at", "version"),)}),
     )
     add_fieldsets = fieldsets[:1]
 
