@@ -6,8 +6,6 @@ import django.db.models.functions.text
 import vibecode.models
 from django.db import migrations, models
 
-from vibecode.tracking import INSERT, UPDATE, track
-
 WRITE = """
 CREATE FUNCTION vibecode_write_change() RETURNS trigger LANGUAGE plpgsql AS $$
 -- Arguments: as vibecode.tracking.track gives them.
@@ -78,7 +76,4 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(WRITE, "DROP FUNCTION vibecode_write_change()"),
         migrations.RunSQL(ONLY_GROWS, "DROP FUNCTION vibecode_trail_only_grows() CASCADE"),
-        track("vibecode_job", "kind", "state", "asked_by", kind="vibecode.job", name="kind", deeds=[INSERT, UPDATE]),
-        # Staff and commands alone set it anew: they send the fact again.
-        track("vibecode_outboxevent", "queued_at", kind="vibecode.outboxevent", name="subject", deeds=[UPDATE]),
     ]
