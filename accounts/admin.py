@@ -116,7 +116,6 @@ class UserAdmin(ReadOnlyAdmin):
     def let_all_in(self, request: HttpRequest, chosen: models.QuerySet[User]) -> None:
         """Let all of them in again."""
         changed = set_active(users=chosen, active=True)
-        self.log_all(request, chosen, "Activated.")
         messages.success(request, f"{changed} activated.")
 
     @admin.action(description="Deactivate", permissions=["set_active"])
@@ -124,7 +123,6 @@ class UserAdmin(ReadOnlyAdmin):
         """Shut all of them out, but for the one who asks."""
         others = chosen.exclude(pk=id_of(request))
         changed = set_active(users=others, active=False)
-        self.log_all(request, others, "Deactivated.")
         messages.success(request, f"{changed} deactivated.")
         if chosen.filter(pk=id_of(request)).exists():
             messages.warning(request, "You were left out: nobody shuts themselves out.")
@@ -162,7 +160,6 @@ class UserAdmin(ReadOnlyAdmin):
             if person.pk == request.user.pk and not active:
                 raise NotYourself("You are signed in with this account: ask a colleague to shut it.")
             set_active(users=[person], active=active)
-            self.log_change(request, person, "Activated." if active else "Deactivated.")
             return f"{person} is {'active' if active else 'shut out'}."
 
         return self.answer_dialog(request, form, dialog, change)

@@ -23,6 +23,7 @@ from rest_framework.request import Request
 from accounts.models import User
 from accounts.services import admit_staff, refresh_email, register_user
 from vibecode import aws
+from vibecode.acting import act_as
 from vibecode.bearer import Token, groups_of, is_sub, verified_email
 from vibecode.connections import connection_to
 from vibecode.errors import Away, Denied
@@ -181,6 +182,7 @@ class CognitoAuthentication(BaseAuthentication):
         user = User.objects.filter(cognito_sub=token.sub).first() or _first_sight(token)
         if not user.is_active:
             raise BadToken("This account is closed.")
+        act_as(token.sub)
         if token.claims["token_use"] == "id":
             refresh_email(user=user, email=verified_email(token.claims))
         return user, token

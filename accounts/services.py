@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from accounts.events import UserRegistered
 from accounts.models import Address, User
+from vibecode.acting import acting
 from vibecode.bearer import groups_of, has_second_factor, verified_email
 from vibecode.errors import Denied
 from vibecode.outbox import publish
@@ -82,6 +83,7 @@ def take_over_groups(*, user: User, groups: Iterable[str]) -> User:
     return user
 
 
+@acting("sign-in")
 def admit_staff(*, claims: Mapping[str, Any]) -> User:
     """The user whom a verified ID token is about, with the rights of the groups in it.
 

@@ -50,6 +50,7 @@ from orders.services import (
     return_items,
     ship_order,
 )
+from vibecode.acting import act_as
 from vibecode.api import IsStaff, actor, expected_version, for_schema, parse
 from vibecode.describing import described
 from vibecode.errors import Denied
@@ -233,6 +234,7 @@ class StripeWebhookView(APIView):
         news = read_event(payload, signature, settings.STRIPE_WEBHOOK_SECRET)
         if news is not None:
             note(order=news.reference)
+            act_as("payment")
             payment_news(news)
         return Response({"received": True})
 

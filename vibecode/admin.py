@@ -1,4 +1,4 @@
-"""The platform's own pages of the admin: outbox, dead letters, keys, log. Imported by Django's autodiscover.
+"""The platform's own pages of the admin: outbox, dead letters, keys, the trail. Imported by Django's autodiscover.
 
 Longer than most modules: the outbox and what became of its facts in the queues are one desk, whose rights are the same.
 """
@@ -7,27 +7,29 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.core.paginator import Paginator
+from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, URLPattern, path
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path
 from django.utils.formats import localize
+from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import DropdownFilter, FieldTextFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, FieldTextFilter
 from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
+from unfold.views import ChangeList as UnfoldChangeList
 
-from vibecode import dead_letters, executions, outbox
-from vibecode.desk import DayFilter, ReadOnlyAdmin, dialog_action, id_of, label, name_of, over
+from vibecode import dead_letters, executions, history, outbox
+from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, dialog_action, label, link_to, name_of, over
 from vibecode.errors import Conflict
 from vibecode.jobs.admin import JobAdmin
-from vibecode.models import IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
+from vibecode.models import Change, ChangeQuerySet, IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
 
 STATES: dict[str, str] = {
     OutboxState.WAITING: "warning",
@@ -106,7 +108,6 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         def act() -> str:
             if not outbox.send_again(OutboxEvent.objects.filter(pk=event.pk)):
                 raise Conflict(f"{event} waits to be sent anyway.")
-            self.log_change(request, event, "Sent again.")
             return f"{event} is sent again."
 
         return self.answer_dialog(request, form, SEND_AGAIN, act)
@@ -120,12 +121,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
                 request, f"Nothing was sent: choose at most {MOST_AT_ONCE}, or use manage.py replay_events for more."
             )
             return
-        with transaction.atomic():  # the deed and its lines in the log
-            again = OutboxEvent.objects.filter(pk__in=ids).exclude(sent_at=None, parked_at=None)
-            rows = list(again)
-            count = outbox.send_again(OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]))
-            if rows:
-                self.log_all(request, OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]), "Sent again.")
+        count = outbox.send_again(OutboxEvent.objects.filter(pk__in=ids).exclude(sent_at=None, parked_at=None))
         messages.success(request, f"Sent again: {count}." + (" The others wait anyway." if count < len(ids) else ""))
 
     @admin.display(description="fact", ordering="detail_type")
@@ -229,12 +225,13 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             form.add_error(None, refusal.detail)
             return render(request, "unfold/helpers/dialog.html", context)
         done = f"Sent again: {count}." + (f" {left} are left." if left else "")
-        LogEntry.objects.create(
-            user_id=id_of(request),
-            content_type=ContentType.objects.get_for_model(OutboxEvent),
-            object_repr=f"Dead letters of {key}",
-            action_flag=CHANGE,
-            change_message=done,
+        Change.objects.create(  # no row of ours was changed, so no trigger tells it
+            actor=actor_of(request).name,
+            deed=Change.Deed.CHANGED,
+            kind=self.opts.label_lower,
+            name=f"Dead letters of {key}",
+            page_kind=self.opts.label_lower,
+            after={"sent_again": count},
         )
         messages.success(request, done)
         return HttpResponse(headers={"HX-Refresh": "true"})
@@ -270,71 +267,113 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
         return label("done", key.status, {"done": "success"})
 
 
-class DeedFilter(DropdownFilter):
-    """What was done."""
+class KindFilter(DropdownFilter):
+    """What was changed."""
 
-    title = "deed"
-    parameter_name = "deed"
+    title = "kind"
+    parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, _model_admin: ModelAdmin) -> list[tuple[str, str]]:  # noqa: ARG002 -- the framework's signature
-        """The three deeds that Django logs."""
-        return [(str(flag), text) for flag, (text, _) in DEEDS.items()]
+        """What the trail follows."""
+        return list(history.TRACKED.items())
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
-        """Entries of that deed."""
-        value = self.value() or ""
-        return queryset.filter(action_flag=value) if value in {str(flag) for flag in DEEDS} else queryset
+        """Changes of that kind; served by change_of_kind."""
+        return queryset.filter(kind=self.value()) if self.value() in history.TRACKED else queryset
 
 
-DEEDS = {ADDITION: ("Added", "success"), CHANGE: ("Changed", "info"), DELETION: ("Deleted", "danger")}
+class FewPages(Paginator):  # type: ignore[type-arg]  # of whatever the list is of
+    """Pages of the newest rows alone: neither counting nor the last page ever reads a whole large table."""
+
+    most = 2000
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are, and never more than are shown."""
+        return int(self.object_list[: self.most].count())  # type: ignore[attr-defined]  # a QuerySet
 
 
-@admin.register(LogEntry)
-class LogEntryAdmin(ReadOnlyAdmin):
-    """What was done in this admin, by whom. Everybody who works here may read it."""
+class ChangeList(UnfoldChangeList):
+    """A page of changes, told in words in a few statements for all of them."""
 
-    list_display = ("action_time", "who", "deed", "content_type", "what", "how")
-    list_display_links = ("action_time",)
-    list_filter = (DeedFilter, ("action_time", DayFilter))
-    list_select_related = ("user", "content_type")
-    search_fields = ("user__email", "object_repr", "change_message")
-    search_help_text = "Who (e-mail), what, or how it was changed"
-    fields = ("action_time", "who", "deed", "content_type", "what", "how")
-    readonly_fields = ("who", "deed", "what", "how")
+    def get_results(self, request: HttpRequest) -> None:
+        """Beside each change stands what it says."""
+        super().get_results(request)
+        self.result_list: list[Any] = list(self.result_list)
+        for change, entry in zip(self.result_list, history.in_words(self.result_list), strict=True):
+            change.entry = entry
 
-    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002 -- the framework's signature
-        """Whoever may sign in here."""
-        return request.user.is_staff
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """The same."""
-        return request.user.is_staff
+@admin.register(Change)
+class ChangeAdmin(ReadOnlyAdmin):
+    """Every change of what the trail follows: who, when, before and after. The newest 2,000 of what is asked for."""
 
-    @admin.display(description="who", ordering="user__email")
-    def who(self, entry: LogEntry) -> str:
-        """The person."""
-        return str(entry.user)
+    list_display = ("moment", "who", "what", "changed")
+    list_display_links = None
+    list_filter = (KindFilter, ("deed", ChoicesDropdownFilter), ("at", DayFilter))
+    search_fields = ("name",)
+    search_help_text = (
+        "The beginning of an order's number, a SKU or a name; somebody's e-mail or name; a part of the shop"
+    )
+    sortable_by = ()
+    ordering = ("-at", "-id")
+    paginator = FewPages
+    fields = readonly_fields = ("moment", "who", "what", "changed")
 
-    @admin.display(description="deed", ordering="action_flag")
-    def deed(self, entry: LogEntry) -> SafeString:
-        """Added, changed, deleted."""
-        text, colour = DEEDS[entry.action_flag]
-        return label(text, text, {text: colour})
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Under the name that it has in the sidebar."""
+        page: HttpResponse = super().changelist_view(request, {"title": "Audit trail", **(extra_context or {})})
+        return page
 
-    @admin.display(description="what", ordering="object_repr")
-    def what(self, entry: LogEntry) -> SafeString:
-        """The thing, and the way to it as long as it is there."""
-        name = name_of(entry.object_repr)
-        try:
-            address = None if entry.action_flag == DELETION else entry.get_admin_url()
-        except NoReverseMatch:
-            address = None
-        return format_html('<a class="text-link" href="{}">{}</a>', address, name) if address else name
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:  # noqa: ARG002 -- the framework's signature
+        """With words."""
+        return ChangeList
 
-    @admin.display(description="how")
-    def how(self, entry: LogEntry) -> str:
-        """Django's sentence."""
-        return entry.get_change_message()
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Change | None:
+        """With words."""
+        change: Change | None = super().get_object(request, object_id, from_field)
+        if change is not None:
+            change.entry = history.in_words([change])[0]  # type: ignore[attr-defined]  # for the columns below
+        return change
+
+    def changes_of(self, row: Change) -> ChangeQuerySet:
+        """Those of what it was made to."""
+        return Change.objects.of_page(row.page_kind, row.page_id)
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 -- the framework's signature
+        queryset: Any,
+        search_term: str,
+    ) -> tuple[ChangeQuerySet, bool]:
+        """By what it was made to, and by whom."""
+        words = search_term.replace("\x00", "").strip()
+        return (history.matching(queryset, words) if words else queryset), False
+
+    @admin.display(description="when")
+    def moment(self, change: Change) -> SafeString:
+        """To the second, in the shop's zone."""
+        return format_html('<span class="shop-number">{}</span>', history.exactly(change.at))
+
+    @admin.display(description="who")
+    def who(self, change: Any) -> SafeString:
+        """The person, or the part of the shop."""
+        return render_to_string("vibecode/who.html", {"entry": change.entry, "linked": True})
+
+    @admin.display(description="what")
+    def what(self, change: Any) -> SafeString:
+        """The thing, and the way to its page as long as it is there."""
+        done = f"{change.entry.kind} {change.get_deed_display().lower()}"
+        name = name_of(change.entry.name or "-")
+        gone = change.deed == Change.Deed.DELETED and change.kind == change.page_kind
+        if gone or change.page_id is None:
+            return over(name, done)
+        return over(link_to(change.page_kind.replace(".", "_"), change.page_id, name), done)
+
+    @admin.display(description="before → after")
+    def changed(self, change: Any) -> SafeString:
+        """Each field."""
+        return render_to_string("vibecode/fields.html", {"fields": change.entry.fields})
 
 
 __all__ = ["JobAdmin"]

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.csp import csp_override
 from unfold.sites import UnfoldAdminSite
 
+from vibecode.acting import act_as
 from vibecode.unfold import SECTIONS
 
 
@@ -33,6 +34,7 @@ class ShopAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold ships no t
         def kept(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if request.user.is_authenticated:
                 sessions.keep(request.session)
+                act_as(request.user.get_username())
             elif "HX-Request" in request.headers:
                 return self._leave_dialog(request)
             return guarded(request, *args, **kwargs)

@@ -28,6 +28,7 @@ from django.utils.module_loading import import_string
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 from vibecode import aws, resources
+from vibecode.acting import act_as, acting
 from vibecode.db.refusals import refusal
 from vibecode.db.snapshots import keep_out_of_snapshots
 from vibecode.errors import DatabaseAway, DomainError
@@ -69,6 +70,7 @@ class Refused(Exception):
     """The event is none that we answer: nothing was run."""
 
 
+@acting("")
 def handler(event: Any, context: LambdaContext) -> Any:
     """Do what one event asks for, if it is of a kind that we admit, and give its answer to AWS.
 
@@ -204,6 +206,7 @@ def _queue(event: Event) -> Work:
     if queue is None:
         raise Refused("The records are not of one queue of ours.")
     bind_contextvars(queue=queue.key)
+    act_as(queue.key)
     return lambda context: _handle_records(queue, records, context)
 
 
@@ -215,6 +218,7 @@ def _schedule(event: Event) -> Work:
     if (event.get("source"), event["detail-type"]) != ("aws.events", "Scheduled Event") or schedule is None:
         raise Refused("EventBridge wakes us by our own schedules only; facts come through queues.")
     bind_contextvars(schedule=schedule.key)
+    act_as(schedule.key)
     return lambda _: import_string(schedule.handler)()
 
 
@@ -224,6 +228,7 @@ def _step(event: Event) -> Work:
     if command not in resources.STEPS:
         raise Refused("The command is no step of the workflow.")
     bind_contextvars(command=command)
+    act_as("workflow")
 
     def run(context: LambdaContext) -> Any:
         try:
@@ -243,6 +248,7 @@ def _operation(event: Event) -> Work:
     if operation is None:
         raise Refused(f"There is no such operation; there are {', '.join(resources.OPERATIONS)}.")
     bind_contextvars(operation=event["operation"])
+    act_as(f"operation {event['operation']}")
 
     def work(_: LambdaContext) -> Any:
         from vibecode.operations import run  # for the worker alone

@@ -1,12 +1,18 @@
-"""The platform's tables: facts that wait to leave, or were handled; keys of requests carried out; long work."""
+"""The platform's tables: facts that wait to leave, or were handled; keys of requests carried out; long work; the trail.
 
+Longer than most modules: one table after the other, each with its rules and the reasons of its indexes.
+"""
+
+import json
 import uuid
 from datetime import datetime, timedelta
-from typing import Self
+from decimal import Decimal
+from typing import Any, Self
 
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 
 
 class OutboxState(models.TextChoices):
@@ -289,3 +295,69 @@ class JobRow(models.Model):
 
     def __str__(self) -> str:
         return f"Row {self.number}"
+
+
+# --- the audit trail -------------------------------------------------------------------------------------------------
+class Deed(models.TextChoices):
+    """What was done to a row."""
+
+    CREATED = "insert", "Created"
+    CHANGED = "update", "Changed"
+    DELETED = "delete", "Deleted"
+
+
+class ExactNumbers(json.JSONDecoder):
+    """Money to the last digit: a float has but 16."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {"parse_float": Decimal})
+
+
+class ChangeQuerySet(models.QuerySet["Change"]):
+    """Changes, by what they were made to; newest first."""
+
+    def newest_first(self) -> Self:
+        """In the order of every index here."""
+        return self.order_by("-at", "-id")
+
+    def of_page(self, kind: str, pk: object) -> Self:
+        """Those that are shown on one row's page; served by change_of_page."""
+        return self.filter(page_kind=kind, page_id=pk).newest_first()
+
+
+class Change(models.Model):
+    """One change of a row that somebody may ask about: who, when, and each column before and after.
+
+    Written by the triggers of vibecode.tracking, whatever statement made the change, and never changed (a trigger sees
+    to that). Never a name, an address, an e-mail or what somebody typed: people are in it by their sub alone.
+    """
+
+    Deed = Deed
+
+    at = models.DateTimeField("when", db_default=Now())
+    actor = models.CharField("who", max_length=128, help_text="Cognito sub, or what part of the shop it was.")
+    deed = models.CharField(max_length=6, choices=Deed)
+    kind = models.CharField(max_length=60, help_text="The model's label.")
+    name = models.CharField("what", max_length=250, blank=True, help_text="What people call it: a number, a SKU.")
+    # No foreign keys: the trail outlives what it tells of.
+    page_kind = models.CharField(max_length=60)
+    page_id = models.BigIntegerField(null=True)
+    before = models.JSONField(default=dict, db_default={}, decoder=ExactNumbers)
+    after = models.JSONField(default=dict, db_default={}, decoder=ExactNumbers)
+
+    objects = ChangeQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # The history on one object's page.
+            models.Index(fields=["page_kind", "page_id", "-at", "-id"], name="change_of_page"),
+            # The page of the whole trail: all of it, of some days, of a kind, by somebody.
+            models.Index(fields=["-at", "-id"], name="change_newest"),
+            models.Index(fields=["kind", "-at", "-id"], name="change_of_kind"),
+            models.Index(fields=["actor", "-at", "-id"], name="change_by_actor"),
+            # Its search by the beginning of a number, a SKU or a name.
+            models.Index(OpClass(Upper("name"), name="text_pattern_ops"), name="change_by_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_deed_display()} {self.name}"

@@ -20,7 +20,9 @@ from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
 from vibecode.errors import Conflict
+from vibecode.models import Change
 
+ALTERING = ("UPDATE", "DELETE", "TRUNCATE")  # what the application's role may not do to the audit trail
 MIGRATION_LOCK = 0x5649_4245  # of PostgreSQL's advisory locks, the one that says "somebody migrates"
 
 # Of the application's role: shorter than the 29 s of the gateway and the 25 s of a task, so that the database gives up
@@ -41,6 +43,13 @@ class BadArguments(Conflict):
 
     code = "bad-arguments"
     title = "The operation cannot be carried out like this"
+
+
+class TrailOpen(Conflict):
+    """The application's role could change what the audit trail says."""
+
+    code = "audit-trail-open"
+    title = "The audit trail is not append-only"
 
 
 class MigrationsRun(Conflict):
@@ -75,7 +84,8 @@ def _fits(value: Any, annotation: Any) -> bool:
 def migrate(*, plan: bool = False) -> dict[str, Any]:
     """Bring the schema up to date as the role that owns it, one deploy at a time; with ``plan`` only say what would be.
 
-    Sets the time-outs of the application's role too. Raises MigrationsRun while another one is at it.
+    Sets the time-outs of the application's role too, and leaves the audit trail open to it for reading and adding
+    alone. Raises MigrationsRun while another one is at it, TrailOpen where somebody else has given it more.
     """
     started = time.monotonic()
     app_role = str(connection.settings_dict["USER"])
@@ -84,6 +94,7 @@ def migrate(*, plan: bool = False) -> dict[str, Any]:
         if not plan:
             call_command("migrate", verbosity=0, interactive=False)
             _set_time_outs(owner, app_role)
+            _close_trail(owner, app_role)
     return {
         "planned" if plan else "applied": waiting,
         "seconds": round(time.monotonic() - started, 3),
@@ -134,6 +145,27 @@ def _set_time_outs(owner: BaseDatabaseWrapper, role: str) -> None:
                     sql.Identifier(role), sql.Identifier(owner.settings_dict["NAME"]), sql.Identifier(name), value
                 )
             )
+
+
+def _close_trail(owner: BaseDatabaseWrapper, role: str) -> None:
+    """Take the rights to change what the trail says away from the application's role; an owner keeps its own."""
+    if role == owner.settings_dict["USER"]:
+        return
+    table = Change._meta.db_table  # noqa: SLF001 -- Django's documented name for it
+    with owner.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("REVOKE {} ON {} FROM {}").format(
+                sql.SQL(", ".join(ALTERING)), sql.Identifier(table), sql.Identifier(role)
+            )
+        )
+        cursor.execute(
+            "SELECT coalesce(string_agg(right_to, ', '), '') FROM unnest(%s::text[]) AS right_to "
+            "WHERE has_table_privilege(%s, %s, right_to)",
+            [list(ALTERING), role, table],
+        )
+        left = cursor.fetchone()[0]
+    if left:
+        raise TrailOpen(f"{role} may still {left} {table}: a role that it belongs to, or PUBLIC, was granted that.")
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------

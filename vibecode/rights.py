@@ -20,6 +20,7 @@ class Right(StrEnum):
     REFUND = "refund"
     EXPORT = "export orders"
     MACHINERY = "send facts again"
+    AUDIT = "read the audit trail"
     PEOPLE = "shut people out"
 
 

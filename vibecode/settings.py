@@ -71,6 +71,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "vibecode.observability.RequestLogMiddleware",
+    "vibecode.acting.nobody_acts_yet",
     "vibecode.origin.refuse_who_went_around",
     "corsheaders.middleware.CorsMiddleware",
     "vibecode.throttling.add_rate_headers",

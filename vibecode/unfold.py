@@ -46,7 +46,7 @@ SECTIONS: dict[str, tuple[Page, ...]] = {
         Page("Outbox", "outbox", "vibecode.outboxevent"),
         Page("Dead letters", "mark_email_unread", "vibecode.outboxevent", view="vibecode_dead_letters"),
         Page("Idempotency keys", "key", "vibecode.idempotencykey"),
-        Page("Log of the admin", "manage_history", "admin.logentry"),
+        Page("Audit trail", "manage_history", "vibecode.change"),
     ),
 }
 

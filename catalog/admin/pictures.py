@@ -150,14 +150,11 @@ def begin_picture(request: HttpRequest, product: Product) -> JsonResponse:
     return _answer(answer)
 
 
-def complete_picture(request: HttpRequest, picture: ProductImage, log: Callable[[Product], object]) -> JsonResponse:
-    """The picture as it is shown, with the product's version from now on; ``log`` is called once it is."""
+def complete_picture(request: HttpRequest, picture: ProductImage) -> JsonResponse:
+    """The picture as it is shown, with the product's version from now on."""
 
     def answer() -> dict[str, Any]:
-        before = picture.state
         shown = complete_upload(image=picture, actor=actor_of(request))
-        if before != shown.state:
-            log(shown.product)
         return {"id": shown.pk, "url": shown.file.url, "version": shown.product.version}
 
     return _answer(answer)

@@ -65,7 +65,7 @@ class ProductAdmin(ProductVerbs):
     fieldsets = (
         (None, {"fields": ("sku", "name", "description", ("price", "category", "status"), "seen_version")}),
         ("On the shelf", {"fields": ("on_shelf",)}),
-        ("History", {"fields": (("created_at", "updated_at", "version"),)}),
+        ("Version", {"fields": (("created_at", "updated_at", "version"),)}),
     )
     add_fieldsets = fieldsets[:1]
 
@@ -113,7 +113,7 @@ class ProductAdmin(ProductVerbs):
         uploaded = found.filter(product=self._changeable(request, product)).first()
         if uploaded is None:
             raise Http404
-        return complete_picture(request, uploaded, lambda shown: self.log_change(request, shown, "Picture added."))
+        return complete_picture(request, uploaded)
 
     def _changeable(self, request: HttpRequest, pk: int) -> Product:
         """The product, for who may change it."""

@@ -35,6 +35,7 @@ from vibecode.desk import (
     name_of,
     over,
 )
+from vibecode.models import Change, ChangeQuerySet
 
 KINDS: dict[str, str] = {
     StockMovement.Kind.RECEIVE: "success",
@@ -122,12 +123,11 @@ ADJUST = ActionDialog(
 
 
 def adjust(desk: ShopAdmin, request: HttpRequest, form: AdjustForm, stock: Stock) -> HttpResponse:
-    """Carry the dialog out, from whichever page it was opened; the line of the log is the shelf's."""
+    """Carry the dialog out, from whichever page it was opened."""
     units, reason = form.cleaned_data["delta"], form.cleaned_data["reason"]
 
     def act() -> str:
         after = adjust_stock(product=stock.product, delta=units, reason=reason, actor=actor_of(request))
-        desk.log_change(request, stock, f"Adjusted by {units:+d}: {reason}")
         return f"{stock.product.sku}: {units:+,d}. Now {after.on_hand:,} on hand, {after.available:,} available."
 
     return desk.answer_dialog(request, form, ADJUST, act)
@@ -159,6 +159,10 @@ class StockAdmin(ShopAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 -- the framework's signature
         """And stays as long."""
         return False
+
+    def changes_of(self, row: Stock) -> ChangeQuerySet:
+        """A shelf's changes are its product's: only counters have a ledger."""
+        return Change.objects.of_page("catalog.product", row.pk)
 
     def save_model(self, request: HttpRequest, obj: Stock, form: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Only the reorder point: the counters that this page read may have moved since."""

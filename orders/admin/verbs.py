@@ -141,7 +141,6 @@ class OrderVerbs(ReadOnlyAdmin):
 
         def act() -> str:
             parcel = ship_order(**form.asked, items=form.units(), tracking=tracking, actor=actor_of(request))
-            self.log_change(request, form.order, f"Shipped parcel {parcel.number}. {tracking}".strip())
             return f"Parcel {parcel.number} of {form.order.number} is on its way."
 
         return self.answer_dialog(request, form, SHIP, act)
@@ -153,7 +152,6 @@ class OrderVerbs(ReadOnlyAdmin):
 
         def act() -> str:
             order = deliver_order(**form.asked, tracking=parcel, actor=actor_of(request))
-            self.log_change(request, order, f"Arrived: {parcel or 'everything that was on its way'}.")
             return f"{order.number} is {order.get_fulfilment_status_display().lower()}."
 
         return self.answer_dialog(request, form, DELIVER, act)
@@ -186,7 +184,6 @@ class OrderVerbs(ReadOnlyAdmin):
             else:
                 reject_refund(refund=refund, reason=reason, actor=actor_of(request))
                 done = f"Rejected {refund.reference}: {reason}"
-            self.log_change(request, form.order, done)
             return done
 
         return self.answer_dialog(request, form, DECIDE, act)
@@ -208,7 +205,6 @@ class OrderVerbs(ReadOnlyAdmin):
 
         def act() -> str:
             order = cancel_order(**form.asked, reason=reason, actor=actor_of(request))
-            self.log_change(request, order, f"Cancelled: {reason}")
             return f"{order.number} is cancelled."
 
         return self.answer_dialog(request, form, CANCEL, act)
@@ -219,11 +215,7 @@ class OrderVerbs(ReadOnlyAdmin):
         def act() -> str:
             refund = give_back()
             sum_of_it = money(refund.amount, form.order.currency)
-            proposed = refund.state == RefundState.PROPOSED
-            self.log_change(
-                request, form.order, f"{'Proposed' if proposed else 'Refunded'} {sum_of_it}: {refund.reason}"
-            )
-            if proposed:
+            if refund.state == RefundState.PROPOSED:
                 return f"{sum_of_it} is proposed: a second person has to approve it."
             return f"{sum_of_it} of {form.order.number} is on its way back."
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
@@ -14,11 +13,12 @@ from django.utils.crypto import get_random_string
 from accounts.models import User
 from accounts.services import add_address, register_user, take_over_groups
 from catalog.models import Category, Product, ProductImage
-from catalog.services import adjust_stock, create_product
+from catalog.services import adjust_stock, change_product, create_product
 from orders.models import Order, Wishes
 from orders.services import Basket, place_order
+from vibecode.acting import acting
 from vibecode.jobs.running import make_job
-from vibecode.models import IdempotencyKey, OutboxEvent
+from vibecode.models import Change, IdempotencyKey, OutboxEvent
 from vibecode.rights import Actor
 
 BACKEND = "accounts.authentication.CognitoPasswordBackend"
@@ -39,6 +39,10 @@ class Desk:
     def send(self, page: str, *args: object, **form: Any) -> Any:
         """POST a form to a page."""
         return self.client.post(reverse(f"admin:{page}", args=args), form)
+
+    def changes(self) -> list[Change]:
+        """What the audit trail says that they did, first to last."""
+        return list(Change.objects.filter(actor=self.user.cognito_sub).order_by("id"))
 
     def dialog(self, page: str, pk: object, **form: Any) -> Any:
         """Confirm an action's dialog."""
@@ -102,7 +106,9 @@ def one_of_everything(by: User) -> dict[str, Model]:
     group = Group.objects.create(name=f"group {tag}")
     order.user.groups.add(group)
     movement = product.movements.order_by("id")[0]
-    log = LogEntry.objects.log_actions(by.pk, [product], CHANGE, f"looked at {tag}", single_object=True)
+    with acting(by.cognito_sub):
+        change_product(product=product, values={"price": "2.60"}, actor=Actor.part("tests"))
+        change_product(product=product, values={"price": "2.50"}, actor=Actor.part("tests"))
     return {
         "orders.order": order,
         "catalog.product": product,
@@ -117,5 +123,5 @@ def one_of_everything(by: User) -> dict[str, Model]:
             user_id=order.user_id, method="POST", path="/api/v1/orders", key=tag, body_sha256="0" * 64, status=201
         ),
         "vibecode.job": make_job(kind="import-prices", rows=[{"sku": tag}], actor=Actor.part("tests")),
-        "admin.logentry": log,
+        "vibecode.change": Change.objects.filter(page_kind="catalog.product", page_id=product.pk).newest_first()[0],
     }

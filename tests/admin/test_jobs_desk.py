@@ -79,7 +79,7 @@ def test_the_progress_is_asked_for_while_it_works_and_the_page_comes_anew_when_i
 
     assert staff.open("vibecode_job_watch", job.pk).headers["HX-Refresh"] == "true"
     assert "Cancelled" in said(staff.open("vibecode_job_change", job.pk))
-    assert "Cancelled." in said(staff.open("vibecode_job_history", job.pk))
+    assert "Cancelled" in said(staff.open("vibecode_job_history", job.pk))
 
 
 def test_what_cannot_be_done_now_is_said(staff: Desk, job: Job) -> None:

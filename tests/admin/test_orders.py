@@ -30,7 +30,10 @@ def test_an_order_is_cancelled_with_a_reason_under_the_name_of_who_did_it(staff:
     assert (order.status, order.cancel_reason) == ("cancelled", "Wrong address")
     assert (told.actor, told.data) == (staff.user.cognito_sub, {"reason": "Wrong address"})
     assert product.stock.reserved == 0
-    assert "Cancelled: Wrong address" in staff.open("orders_order_history", order.pk).content.decode()
+    history = staff.open("orders_order_history", order.pk).content.decode()
+    assert "Cancelled" in history
+    assert "staff@example.com" in history
+    assert "Wrong address" not in history  # what people type is no part of the trail
 
 
 def test_a_cancellation_needs_a_reason(staff: Desk) -> None:

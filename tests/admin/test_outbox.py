@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.db.models.functions import Now
 from pytest_django import Settings
 
@@ -76,7 +75,7 @@ def test_a_fact_is_sent_again_from_its_page(desk: Desk, facts: dict[str, OutboxE
     event = OutboxEvent.objects.with_state().get(pk=event.pk)
     assert answer.headers["HX-Refresh"] == "true"
     assert (event.state, event.attempts, event.refusals, event.last_error) == ("waiting", 0, 0, "")  # type: ignore[attr-defined]  # annotated
-    assert LogEntry.objects.get(object_id=str(event.pk)).get_change_message() == "Sent again."
+    assert [(change.name, [*change.after]) for change in desk.changes()] == [(event.subject, ["queued_at"])]
 
 
 def test_opening_the_dialog_sends_nothing(staff: Desk, facts: dict[str, OutboxEvent]) -> None:
@@ -97,7 +96,7 @@ def test_what_leaves_by_itself_is_not_sent_again(staff: Desk, facts: dict[str, O
     assert "Send again" not in staff.open(PAGE, event.pk).content.decode()
     assert "waits to be sent anyway" in answer.content.decode()
     assert OutboxEvent.objects.filter(pk=event.pk, attempts=event.attempts, lease=event.lease).exists()
-    assert not LogEntry.objects.filter(object_id=str(event.pk)).exists()
+    assert staff.changes() == []
 
 
 def test_chosen_facts_are_sent_again_and_the_others_are_left_alone(staff: Desk, facts: dict[str, OutboxEvent]) -> None:
@@ -110,7 +109,7 @@ def test_chosen_facts_are_sent_again_and_the_others_are_left_alone(staff: Desk, 
     assert answer.status_code == 302
     assert states == ["waiting", "sending", "waiting", "waiting"]
     assert "Sent again: 2. The others wait anyway." in staff.open(LIST).content.decode()
-    assert LogEntry.objects.count() == 2
+    assert len(staff.changes()) == 2
 
 
 def test_somebody_without_the_right_sends_nothing_again(facts: dict[str, OutboxEvent]) -> None:
@@ -182,8 +181,7 @@ def test_dead_letters_are_given_back_to_their_queue_alone(desk: Desk, queues: Ca
     assert sorted(int(b["detail"]["orderId"][4:]) for b in bodies(queues("mail"))) == list(range(23))
     assert bodies(queues("mail", dead=True)) == []
     assert len(bodies(queues("live", dead=True))) == 1
-    entry = LogEntry.objects.get()
-    assert (entry.object_repr, entry.get_change_message()) == ("Dead letters of mail", "Sent again: 23.")
+    assert [(change.name, change.after) for change in desk.changes()] == [("Dead letters of mail", {"sent_again": 23})]
 
 
 def test_a_letter_is_in_its_queue_before_it_leaves_the_dead_ones(
@@ -212,7 +210,7 @@ def test_while_aws_is_away_the_page_says_so_and_sends_nothing(staff: Desk, setti
     assert (page.status_code, dialog.status_code) == (200, 200)
     assert "SQS does not answer" in page.content.decode()
     assert "SQS does not answer" in dialog.content.decode()
-    assert not LogEntry.objects.exists()
+    assert staff.changes() == []
 
 
 def test_a_queue_that_does_not_exist_is_named_and_hides_no_other(staff: Desk, queues: Callable[..., str]) -> None:

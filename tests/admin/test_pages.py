@@ -103,8 +103,11 @@ def test_a_list_costs_the_same_statements_for_1_row_and_50(desk: Desk) -> None:
     for _ in range(49):
         one_of_everything(desk.user)
 
-    assert costs() == for_one
-    assert max(for_one.values()) <= 12
+    for_50 = costs()
+    assert max([*for_one.values(), *for_50.values()]) <= 12
+    for costs_of in (for_one, for_50):
+        costs_of.pop("vibecode.change")  # one for each kind of thing that its rows name
+    assert for_50 == for_one
 
 
 def test_an_orders_page_costs_the_same_statements_for_1_line_and_40(staff: Desk) -> None:
@@ -184,9 +187,8 @@ SEARCHES = [
     ("vibecode.idempotencykey", "key", lambda key: key.key),
     ("vibecode.idempotencykey", "path", lambda _: "/api/v1/o"),
     ("vibecode.idempotencykey", "user", lambda key: str(key.user_id)),
-    ("admin.logentry", "who", lambda _: "staff@example.com"),
-    ("admin.logentry", "what", lambda entry: entry.object_repr),
-    ("admin.logentry", "how", lambda entry: entry.change_message),
+    ("vibecode.change", "who", lambda _: "staff@example.com"),
+    ("vibecode.change", "what", lambda change: change.name[:7].lower()),
 ]
 
 
@@ -215,7 +217,7 @@ FILTERS = {
     "accounts.address": {"country__icontains": "gb"},
     "vibecode.outboxevent": {"state": "waiting", "detail_type__icontains": "created"},
     "vibecode.idempotencykey": {"method__icontains": "post"},
-    "admin.logentry": {"deed": "2", "action_time_from": "01/01/2020"},
+    "vibecode.change": {"kind": "catalog.product", "deed__exact": "update", "at_from": "01/01/2020"},
 }  # fmt: skip
 
 

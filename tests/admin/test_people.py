@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from accounts.models import User
 from accounts.services import register_user
 from tests.admin.conftest import Desk
 from vibecode.local.names import DEMO_PASSWORD, DEMO_USERS
+from vibecode.models import Change
 
 
 def a_customer(number: int = 1) -> User:
@@ -25,7 +25,11 @@ def test_people_are_shut_out_and_let_in_again(boss: Desk) -> None:
         states.append(User.objects.active().filter(pk=customer.pk).exists())
 
     assert states == [False, True]
-    assert [entry.change_message for entry in LogEntry.objects.order_by("id")] == ["Deactivated.", "Activated."]
+    trail = Change.objects.filter(kind="accounts.user", page_id=customer.pk).order_by("id")
+    assert [(change.actor, change.after) for change in trail] == [
+        (boss.user.cognito_sub, {"is_active": False}),
+        (boss.user.cognito_sub, {"is_active": True}),
+    ]
 
 
 def test_many_are_shut_out_at_once_but_never_the_one_who_asks(boss: Desk) -> None:

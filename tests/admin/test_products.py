@@ -4,7 +4,6 @@ import io
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.urls import reverse
@@ -72,7 +71,7 @@ def test_a_refusal_that_only_the_service_meets_is_said_in_the_form(staff: Desk) 
     assert page.status_code == 200
     assert "is not at version 1 any more" in page.content.decode()
     assert 'value="7.77"' in page.content.decode()
-    assert not LogEntry.objects.exists()
+    assert staff.changes() == []
 
 
 def test_a_change_goes_through_the_service_and_raises_the_version(staff: Desk) -> None:
@@ -258,7 +257,6 @@ def test_stock_is_adjusted_by_one_movement_under_the_name_of_who_did_it(staff: D
     assert answer.headers["HX-Refresh"] == "true"
     assert product.stock.on_hand == 24
     assert (movement.on_hand_delta, movement.reason, movement.actor) == (24, "Delivery 4711", staff.user.cognito_sub)
-    assert "Adjusted by +24" in staff.open("catalog_stock_history", product.pk).content.decode()
 
 
 @pytest.mark.parametrize(("delta", "reason", "said"), [

@@ -101,6 +101,7 @@ def test_the_admin_opens_to_each_group_what_its_rights_need(db: None) -> None:
         Right.STOCK: "change_stock",
         Right.CATALOGUE: "change_product",
         Right.MACHINERY: "change_outboxevent",
+        Right.AUDIT: "view_change",
         Right.PEOPLE: "change_user",
     }
 

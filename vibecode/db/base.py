@@ -14,6 +14,7 @@ import structlog
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
 from psycopg import Connection, OperationalError
 
+from vibecode.acting import name_actor
 from vibecode.db.credentials import sign_in
 from vibecode.observability import metric
 
@@ -40,6 +41,10 @@ class DatabaseWrapper(PostgreSQL):
     """One connection, kept between requests while there are enough for everybody."""
 
     _closed_until = 0.0  # by the monotonic clock
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute_wrappers.append(name_actor)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
         """Connect, waiting RESUME_SECONDS at most for a server that resumes, fails over or has no connection left.

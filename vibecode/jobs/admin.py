@@ -303,11 +303,11 @@ class JobAdmin(ReadOnlyAdmin):
     # --- what can be done --------------------------------------------------------------------------------------------
     def begin(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Do what waits."""
-        return self._do(request, pk, lambda job: begin_job(job=job, actor=actor_of(request)), "Begun.")
+        return self._do(request, pk, lambda job: begin_job(job=job, actor=actor_of(request)))
 
     def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Begin no further row."""
-        return self._do(request, pk, lambda job: cancel_job(job=job, actor=actor_of(request)), "Cancelled.")
+        return self._do(request, pk, lambda job: cancel_job(job=job, actor=actor_of(request)))
 
     def correct(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
         """Write one bad row anew; while something is wrong with it, its fields say so."""
@@ -323,20 +323,15 @@ class JobAdmin(ReadOnlyAdmin):
             else:
                 messages.error(request, f"Row {number} is not right yet.")
 
-        return self._do(request, pk, verb, "", anchor=f"#row-{number}")
+        return self._do(request, pk, verb, anchor=f"#row-{number}")
 
-    def _do(
-        self, request: HttpRequest, pk: int, verb: Callable[[Job], None], done: str, anchor: str = ""
-    ) -> HttpResponse:
+    def _do(self, request: HttpRequest, pk: int, verb: Callable[[Job], None], anchor: str = "") -> HttpResponse:
         """Call a service; the job's page says what it refused."""
         job = self._job(request, pk)
         try:
             verb(job)
         except DomainError as refusal:
             messages.error(request, refusal.detail)
-        else:
-            if done:
-                self.log_change(request, job, done)
         return redirect(_address(job) + anchor)
 
     def _job(self, request: HttpRequest, pk: int) -> Job:

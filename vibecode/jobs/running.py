@@ -19,6 +19,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from vibecode import aws, bucket
+from vibecode.acting import acting
 from vibecode.errors import Away, Conflict, Denied, DomainError
 from vibecode.jobs.kinds import ImportKind, Kind, import_kinds, kind_of
 from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, TableRefused, check_size, plain, read_table
@@ -247,7 +248,7 @@ def work(*, job: Job, first: int, last: int) -> None:
     if not actor.may(kind.right):
         _fail(job, f"Whoever began it may no longer {kind.right}: somebody else who may can go on.")
         return
-    with transaction.atomic():
+    with acting(job.asked_by), transaction.atomic():
         if not Job.objects.filter(pk=job.pk, state=Job.State.RUNNING).exists():
             return
         waiting = job.lines.waiting().filter(number__range=(first, last)).order_by("number")
