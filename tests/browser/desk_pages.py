@@ -52,5 +52,7 @@ PAGES = {
     "people": DeskPage("/admin/accounts/user/"),
     "person": DeskPage("/admin/accounts/user/{day.person.pk}/change/"),
     "outbox": DeskPage("/admin/vibecode/outboxevent/"),
+    "order-history": DeskPage("/admin/orders/order/{day.order.pk}/history/"),
+    "audit-trail": DeskPage("/admin/vibecode/change/"),
     "dead-letters": DeskPage("/admin/vibecode/outboxevent/dead-letters/"),
 }

@@ -21,6 +21,7 @@ SHOTS = (
     ("order-ship", DESK, "light"), ("order-refund", PHONE, "dark"), ("order-decide", DESK, "dark"),
     ("products", DESK, "dark"), ("product", DESK, "light"), ("stock-adjust", DESK, "light"),
     ("import", DESK, "light"), ("import", PHONE, "dark"), ("person", DESK, "light"),
+    ("audit-trail", DESK, "light"), ("order-history", PHONE, "light"),
 )  # fmt: skip
 
 
