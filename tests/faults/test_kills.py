@@ -63,10 +63,8 @@ def test_a_key_whose_first_holder_is_killed_in_the_middle_makes_one_order(shop: 
     assert audit_stock() == []
 
 
-def test_orders_are_whole_or_not_at_all_wherever_the_workers_are_killed(shop: Shop) -> None:
+def test_orders_are_whole_or_not_at_all_wherever_the_workers_are_killed(shop: Shop, seed: int) -> None:
     each = 60 if FULL else 6
-    seed = time.time_ns() % 10**9
-    print(f"seed {seed}")
     chance = random.Random(seed)
     product = shop.product(on_hand=1000)
     buyers = shop.buyers(8)
