@@ -5,6 +5,7 @@ import os
 
 import django
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 
 from vibecode.local.scratch import scratch_cloud
@@ -15,6 +16,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # else we are one of the processes 
         raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
     RUN.enter_context(scratch_cloud())
 django.setup()
+# Each test's client makes the middleware anew: a static file is looked for when one is asked for, not all of them then.
+settings.WHITENOISE_AUTOREFRESH = True
 # They import models: after the settings.
 pytest_plugins = [
     "tests.side_by_side",
