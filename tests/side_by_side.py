@@ -33,20 +33,12 @@ def unit_of(nodeid: str) -> str:
     return next((unit for path, unit in UNITS.items() if nodeid.startswith(path)), THE_REST)
 
 
-class Units(LoadScopeScheduling):
-    """Gives each process whole units, in the order of the collection."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        config.option.loadscopereorder = False
-        super().__init__(config)
-
-    def _split_scope(self, nodeid: str) -> str:
-        return unit_of(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Units:
-    """Side by side in this way and no other."""
-    return Units(config)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Give each process whole units, in the order of the collection."""
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = unit_of
+    return scheduler
 
 
 @pytest.hookimpl(trylast=True)
