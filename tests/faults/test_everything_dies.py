@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.in_process import FULL
+from tests.plain import PLAIN
 from tests.whole_shop import Customer, Killer, Listener, WholeShop, until
 from vibecode.resources import QUEUES
 
@@ -88,7 +89,7 @@ class Cardholders(threading.Thread):
                 for charge in self.shop.books()["charges"]:
                     if charge["state"] == "requires_action":
                         address = f"{self.shop.environment['DEMO_PAYMENTS_URL']}/charges/{charge['reference']}/confirm"
-                        httpx.post(address, json={}, timeout=20, trust_env=False)
+                        httpx.post(address, json={}, timeout=20, **PLAIN)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from orders.models import Order
 from orders.services import audit_stock
 from tests.in_process import FULL, shelf
 from tests.over_http import Buyer, Shop, wait_for_a_waiter
+from tests.plain import PLAIN
 from vibecode.db.base import CLOSED_SECONDS
 from vibecode.local import ports
 
@@ -113,8 +114,8 @@ def test_requests_get_503_while_postgresql_is_away_and_succeed_when_it_is_back(s
         try:
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
             refused = [buyer.order((product, 1)), buyer.http.get("/orders"), buyer.http.get("/products")]
-            alive = httpx.get(f"{shop.server.url}/healthz", trust_env=False)
-            unready = httpx.get(f"{shop.server.url}/readyz", trust_env=False)
+            alive = httpx.get(f"{shop.server.url}/healthz", **PLAIN)
+            unready = httpx.get(f"{shop.server.url}/readyz", **PLAIN)
         finally:
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
