@@ -18,6 +18,8 @@ UNITS = {
     "tests/infrastructure/": "package",
     "tests/faults/test_everything_dies.py": "whole shop",
     "tests/journeys/": "whole shop",
+    "tests/local/test_lambda_runtime.py": "lambda runtime",
+    "tests/orders/test_workflow_file.py": "workflow file",
     "tests/local/test_supervisor.py": "supervisor",
     "tests/local/test_messaging.py": "messaging",
     "tests/local/test_websocket_gateway.py": "websocket gateway",
