@@ -7,6 +7,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAGE ?= dev
 ARCHITECTURE ?= arm64
+# In two processes over one set of engines: tests/side_by_side.py says what runs beside what.
+PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-restart 1
 
 .PHONY: help
 help: ## list the targets
@@ -33,11 +35,11 @@ reset: ## erase .local/: the shop's data on this machine
 # --- the tests -------------------------------------------------------------------------------------------------------
 .PHONY: test
 test: install ## run every test at small scale: real PostgreSQL, local AWS, real HTTP, real browser
-	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest
+	@$(PYTEST)
 
 .PHONY: test-full
 test-full: install ## run every test at full scale: more rows, seeds and cases
-	@env -u DJANGO_SETTINGS_MODULE TEST_SCALE=full $(PYTHON) -m pytest
+	@TEST_SCALE=full $(PYTEST)
 
 .PHONY: bench
 bench: install ## run the benchmarks: tables of ratios

@@ -34,6 +34,7 @@ NOT_PACKED = frozenset({
 })  # fmt: skip
 # Ours: all of these packages, but what only a laptop runs.
 OURS = ("vibecode", "accounts", "catalog", "orders")
+RELEASE = "vibecode/release.txt"  # what the package is called; /healthz says it
 NOT_OURS = ("vibecode/local/", "catalog/demo/", "catalog/management/")
 # Of what was installed: files for other tools, languages that the shop does not speak, static files (they are
 # collected), maps, what Pillow needs for pictures that the shop refuses (AVIF), for fonts, colours and windows, what
@@ -70,7 +71,7 @@ def build(stage: str, architecture: str, folder: Path, say: Say, *, release: str
     _compile(packages, keep_sources=False)
     say("- Gathering the shop and its static files")
     _gather(app)
-    (app / "vibecode" / "release.txt").write_text(f"{release or _commit()}\n")
+    (app / RELEASE).write_text(f"{release or _commit()}\n")
     _collect_static(app)
     _compile(app, keep_sources=True)
     say("- Packaging with Zappa")
@@ -84,6 +85,16 @@ def build(stage: str, architecture: str, folder: Path, say: Say, *, release: str
     _write_anew(raw, archive)
     raw.unlink()
     return archive
+
+
+def rename(archive: Path, renamed: Path, release: str) -> Path:
+    """A copy of a package that differs in its release alone: a second one, without building it all again."""
+    shutil.copyfile(archive, renamed)
+    with zipfile.ZipFile(renamed, "a") as opened:
+        entry = opened.NameToInfo.pop(RELEASE)
+        opened.filelist.remove(entry)
+        opened.writestr(_entry(RELEASE), f"{release}\n")
+    return renamed
 
 
 def _install(packages: Path, platform: str, folder: Path) -> None:
@@ -167,11 +178,15 @@ def _write_anew(raw: Path, archive: Path) -> None:
         for name in sorted(found):
             if name.endswith("/__init__.py") and (f"{name}c" in found or "/__pycache__/" in name):
                 continue  # Zappa makes every folder a package, though it is one, or none
-            entry = zipfile.ZipInfo(name)
-            entry.create_system = 3
-            entry.external_attr = 0o755 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            written.writestr(entry, made.read(name), compresslevel=9)
+            written.writestr(_entry(name), made.read(name), compresslevel=9)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)
+    entry.create_system = 3
+    entry.external_attr = 0o755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
 
 
 def _run(command: list[str], *, cwd: Path = REPOSITORY, environment: Mapping[str, str] | None = None) -> None:

@@ -5,17 +5,28 @@ import os
 
 import django
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 
 from vibecode.local.scratch import scratch_cloud
 
-if "DJANGO_SETTINGS_MODULE" in os.environ:
-    raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
 RUN = contextlib.ExitStack()
-RUN.enter_context(scratch_cloud())
+if "PYTEST_XDIST_WORKER" not in os.environ:  # else we are one of the processes of a run: its engines are there
+    if "DJANGO_SETTINGS_MODULE" in os.environ:
+        raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
+    RUN.enter_context(scratch_cloud())
 django.setup()
+# Each test's client makes the middleware anew: a static file is looked for when one is asked for, not all of them then.
+settings.WHITENOISE_AUTOREFRESH = True
 # They import models: after the settings.
-pytest_plugins = ["tests.in_process", "tests.over_http", "tests.books", "tests.whole_shop", "tests.accounts.provider"]
+pytest_plugins = [
+    "tests.side_by_side",
+    "tests.in_process",
+    "tests.over_http",
+    "tests.books",
+    "tests.whole_shop",
+    "tests.accounts.provider",
+]
 
 
 def pytest_unconfigure() -> None:

@@ -26,6 +26,7 @@ from psycopg.rows import dict_row
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
+from tests.plain import PLAIN
 from vibecode.local.folder import REPOSITORY, LocalFolder, read_json
 from vibecode.local.guard import Guard
 from vibecode.local.names import CLIENT_ID, DEMO_PASSWORD, POOL_ID, REGION
@@ -198,7 +199,7 @@ class Customer:
         while True:
             with contextlib.suppress(httpx.TransportError):
                 address = f"{self.shop.url}/api/v1{path}"
-                answer = httpx.request(method, address, json=body, headers=headers, timeout=20, trust_env=False)
+                answer = httpx.request(method, address, json=body, headers=headers, timeout=20, **PLAIN)
                 if answer.status_code != 503 and answer.json().get("code") != "in-progress":
                     return answer
             assert time.monotonic() < deadline, f"no answer to {method} {path}"
@@ -303,7 +304,7 @@ class Killer(threading.Thread):
 def _get(address: str) -> Any:
     for _ in range(100):
         try:
-            return httpx.get(address, timeout=20, trust_env=False).json()
+            return httpx.get(address, timeout=20, **PLAIN).json()
         except httpx.TransportError:
             time.sleep(0.1)
     raise AssertionError(f"{address} does not come back")

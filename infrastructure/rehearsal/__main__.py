@@ -159,7 +159,11 @@ def rehearse(report: Report, folder: Path, *, small: bool, package: Path | None)
             public=Web(public, trust),
             bare=Web(f"https://{ports.HOST}:{gateway_port}/{STAGE}", trust, api.host),
             first=first,
-            second=lambda: build(folder / "second", "second"),
+            second=lambda: (
+                packages.rename(first, folder / "second.zip", "second")
+                if package
+                else build(folder / "second", "second")
+            ),
         )
         for name, take in journey(shop, small=small):
             report.step(name, take)
@@ -232,7 +236,9 @@ def main() -> int:
     """Rehearse and print the table; 1 where a step failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="leave out what takes its time: sleep and cold starts")
-    parser.add_argument("--package", type=Path, help="a package of this stage and machine that is there already")
+    parser.add_argument(
+        "--package", type=Path, help="a package of this stage and machine; under another name also the second release"
+    )
     arguments = parser.parse_args()
     if sys.platform != "linux":
         sys.exit("The rehearsal runs Lambda's own runtime, which is made for Linux.")

@@ -21,6 +21,7 @@ import jwt
 import pytest
 
 from tests.accounts import forge
+from tests.plain import PLAIN
 from vibecode.local import ports
 from vibecode.local.guard import Guard
 
@@ -51,7 +52,7 @@ class Provider:
             "cognito:groups": list(groups), "amr": ["pwd", "mfa"],
         } | claims  # fmt: skip
         body = {name: value for name, value in told.items() if value is not None}
-        httpx.put(f"{self.url}/users/{sub}", json=body, trust_env=False).raise_for_status()
+        httpx.put(f"{self.url}/users/{sub}", json=body, **PLAIN).raise_for_status()
         return sub
 
     def stop(self) -> None:
@@ -111,7 +112,7 @@ class Between:
             f"{self.provider.url}{parts.path}?{self._changed(parts.query)}",
             content=body if token else self._changed(body),
             headers=headers,
-            trust_env=False,
+            **PLAIN,
             timeout=20,
         )
         content = self._forged(parts.path, answer.content)
@@ -142,9 +143,9 @@ class Between:
 
     def consent(self, address: str, sub: str, **form: str) -> str:
         """Do at the provider's page what somebody does there; where it sends the browser."""
-        page = httpx.get(address, trust_env=False)
+        page = httpx.get(address, **PLAIN)
         assert page.status_code == 200, page.text
-        answer = httpx.post(address, data={"sub": sub, **form}, trust_env=False)
+        answer = httpx.post(address, data={"sub": sub, **form}, **PLAIN)
         assert answer.status_code == 302, answer.text
         return str(answer.headers["Location"])
 

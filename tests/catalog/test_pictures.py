@@ -18,6 +18,7 @@ from catalog.models import Product, ProductImage
 from catalog.pictures import LARGEST_UPLOAD, begin_upload, complete_upload, remove_picture
 from tests.catalog.files import a_bomb, a_moving_one, a_picture, from_a_telephone, opened
 from tests.in_process import Caller, sign_in
+from tests.plain import PLAIN
 from tests.platform.answers import assert_refused, pointers
 from vibecode import aws, bucket
 from vibecode.models import IdempotencyKey, OutboxEvent
@@ -33,7 +34,7 @@ def begin(caller: Caller, content_type: str = "image/png", **more: Any) -> Any:
 
 def store(begun: dict[str, Any], content: bytes) -> httpx.Response:
     """Post a file as a browser does: the fields as they came, then the file."""
-    return httpx.post(begun["url"], data=begun["fields"], files={"file": ("any.name", content)}, trust_env=False)
+    return httpx.post(begun["url"], data=begun["fields"], files={"file": ("any.name", content)}, **PLAIN)
 
 
 def complete(caller: Caller, begun: dict[str, Any]) -> Any:
@@ -233,7 +234,7 @@ def test_a_picture_is_shown_once_it_was_looked_at(
         "id": begun["imageId"], "url": "", "alt": "A lamp", "width": 64, "height": 48,
         "thumbnailUrl": None, "previewUrl": None,
     }  # fmt: skip
-    at = httpx.get(answer.json()["url"], trust_env=False)
+    at = httpx.get(answer.json()["url"], **PLAIN)
     assert at.headers["Content-Type"] == f"image/{form.lower()}"
     assert (opened(at.content).format, opened(at.content).size) == (form, (64, 48))
     assert (image.state, image.upload) == ("ready", "")

@@ -18,6 +18,7 @@ from orders.models import Order
 from orders.services import audit_stock
 from tests.in_process import FULL, shelf
 from tests.over_http import Buyer, Shop, wait_for_a_waiter
+from tests.plain import PLAIN
 from vibecode.db.base import CLOSED_SECONDS
 from vibecode.local import ports
 
@@ -63,10 +64,8 @@ def test_a_key_whose_first_holder_is_killed_in_the_middle_makes_one_order(shop: 
     assert audit_stock() == []
 
 
-def test_orders_are_whole_or_not_at_all_wherever_the_workers_are_killed(shop: Shop) -> None:
+def test_orders_are_whole_or_not_at_all_wherever_the_workers_are_killed(shop: Shop, seed: int) -> None:
     each = 60 if FULL else 6
-    seed = time.time_ns() % 10**9
-    print(f"seed {seed}")
     chance = random.Random(seed)
     product = shop.product(on_hand=1000)
     buyers = shop.buyers(8)
@@ -115,8 +114,8 @@ def test_requests_get_503_while_postgresql_is_away_and_succeed_when_it_is_back(s
         try:
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
             refused = [buyer.order((product, 1)), buyer.http.get("/orders"), buyer.http.get("/products")]
-            alive = httpx.get(f"{shop.server.url}/healthz", trust_env=False)
-            unready = httpx.get(f"{shop.server.url}/readyz", trust_env=False)
+            alive = httpx.get(f"{shop.server.url}/healthz", **PLAIN)
+            unready = httpx.get(f"{shop.server.url}/readyz", **PLAIN)
         finally:
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 

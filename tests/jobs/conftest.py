@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group
 from accounts.models import User
 from accounts.services import register_user, take_over_groups
 from tests.orders.test_consumers import deliver
+from tests.plain import PLAIN
 from tests.platform.bus import make_queues
 from vibecode import aws
 from vibecode.jobs.running import begin_import, begin_job, take_file
@@ -47,7 +48,7 @@ class Clerk:
     def stores(self, form: Any, content: bytes) -> None:
         """Post a file as a browser does."""
         files = {"file": ("blob", content)}
-        assert httpx.post(form.url, data=dict(form.fields), files=files, trust_env=False).status_code == 204
+        assert httpx.post(form.url, data=dict(form.fields), files=files, **PLAIN).status_code == 204
 
     def runs(self, job: Job) -> Job:
         """Begin it; the worker does all of it."""

@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from tests.local.conftest import clean_environment, wait_until
+from tests.plain import PLAIN
 from vibecode.local import aws
 from vibecode.local.lambda_runtime import Server
 from vibecode.local.ports import answers, connects, free_port
@@ -85,11 +86,11 @@ class Cloud:
         return sum(int(found[name]) for name in names)
 
     def look(self, page: str) -> Any:
-        return httpx.get(self.endpoint + page, trust_env=False).json()
+        return httpx.get(self.endpoint + page, **PLAIN).json()
 
     def look_at(self, page: str) -> str:
         """As a browser does."""
-        return httpx.get(self.endpoint + page, headers={"Accept": "text/html"}, trust_env=False).text
+        return httpx.get(self.endpoint + page, headers={"Accept": "text/html"}, **PLAIN).text
 
 
 def handle_all(_: dict[str, Any]) -> Any:
@@ -378,7 +379,7 @@ def test_nothing_in_a_mail_is_run_or_fetched_by_who_reads_it(cloud: Cloud) -> No
 
 @pytest.mark.parametrize("last", ["-1", "x", "1000001", "9" * 30])
 def test_so_many_facts_as_nobody_asks_for_are_refused(cloud: Cloud, last: str) -> None:
-    answer = httpx.get(f"{cloud.endpoint}/_local/events?last={last}", trust_env=False)
+    answer = httpx.get(f"{cloud.endpoint}/_local/events?last={last}", **PLAIN)
 
     assert (answer.status_code, "last must be a whole number up to" in answer.text) == (400, True)
 
@@ -388,7 +389,7 @@ def test_only_pages_of_this_machine_may_use_the_local_aws(cloud: Cloud, origin: 
     headers = {"X-Amz-Target": "AWSCognitoIdentityProviderService.ListUserPools", "Origin": origin}
     headers |= {"Content-Type": "application/x-amz-json-1.1"}
 
-    answer = httpx.post(cloud.endpoint, content='{"MaxResults": 1}', headers=headers, trust_env=False)
+    answer = httpx.post(cloud.endpoint, content='{"MaxResults": 1}', headers=headers, **PLAIN)
 
     assert answer.status_code == status
 

@@ -26,6 +26,7 @@ from orders.letters import TAG
 from orders.models import Letter, Order, Payment, Wishes
 from orders.services import Basket, place_order
 from tests.in_process import make_product
+from tests.plain import PLAIN
 from vibecode import settings as shop_settings
 
 ADDRESS = {
@@ -122,7 +123,7 @@ class Mailbox:
 
     def about(self, event_id: object) -> list[dict[str, Any]]:
         """Those that tell of a fact, oldest first."""
-        answer = httpx.get(f"{os.environ['AWS_ENDPOINT_URL']}/_local/mail", timeout=30, trust_env=False)
+        answer = httpx.get(f"{os.environ['AWS_ENDPOINT_URL']}/_local/mail", timeout=30, **PLAIN)
         return [mail for mail in answer.json() if mail["tags"].get(TAG) == [str(event_id)]]
 
     def one(self, event_id: object) -> dict[str, Any]:

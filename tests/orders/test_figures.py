@@ -360,10 +360,10 @@ def in_thread[T](work: Callable[[], T]) -> T:
 
 
 @pytest.mark.parametrize("rebuilding", [False, True])
-def test_workers_that_count_and_change_at_once_neither_deadlock_nor_lose_anything(shop: Shop, rebuilding: bool) -> None:
+def test_workers_that_count_and_change_at_once_neither_deadlock_nor_lose_anything(
+    shop: Shop, rebuilding: bool, seed: int
+) -> None:
     rebuild_figures()  # whatever other tests have left in this database
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
     chance = random.Random(seed)
     products = [shop.product(on_hand=10_000) for _ in range(4)]
     customer = somebody()

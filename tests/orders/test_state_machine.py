@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from catalog.models import Stock
 from orders import services, workflow
-from orders.models import Order, OrderLine, Payment, Refund
+from orders.models import Order
 from orders.services import audit_stock
 from orders.status import FulfilmentStatus as F
 from tests.books import Books
@@ -391,21 +391,22 @@ class Lives(RuleBasedStateMachine):
             {},
             {sku: (self.stock[sku], self.reserved[sku]) for sku in PRICES},
         )
+        numbers = [life.number for life in self.lives]
+        found = Order.objects.filter(number__in=numbers).select_related("payment")
+        orders = {order.number: order for order in found.prefetch_related("lines", "payment__refunds")}
         for life in self.lives:
-            order = Order.objects.get(number=life.number)
+            order = orders[life.number]
             assert (order.fulfilment_status, bool(order.cancelled_at)) == (life.fulfilment, life.cancelled), life
             assert order.payment_status == life.payment, life
-            rows = OrderLine.objects.filter(order=order).values_list(
-                "sku", "shipped", "refunded", "withdrawn", "restocked"
-            )
-            assert {sku: counters for sku, *counters in rows} == {
-                sku: list(line.counters) for sku, line in life.lines.items()
+            rows = order.lines.all()
+            assert {row.sku: (row.shipped, row.refunded, row.withdrawn, row.restocked) for row in rows} == {
+                sku: line.counters for sku, line in life.lines.items()
             }, life
-            payment = Payment.objects.filter(order=order).first()
-            if payment:
+            if hasattr(order, "payment"):
+                payment = order.payment
                 assert (payment.captured, payment.refundable) == (life.captured, life.left), life
                 assert payment.refunded == life.given_back, life
-                states = sorted(Refund.objects.filter(payment=payment).values_list("state", flat=True))
+                states = sorted(refund.state for refund in payment.refunds.all())
                 assert states == sorted(each.state for each in life.refunds), life
 
 
