@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.books",
     "tests.whole_shop",
     "tests.accounts.provider",
+    "tests.browser.windows",
 ]
 
 

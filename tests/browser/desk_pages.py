@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from playwright.sync_api import expect
 
 from tests.browser.busy_day import BusyDay
-from tests.browser.conftest import Look
+from tests.browser.windows import Look
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import io
 from PIL import Image
 
 from tests.browser.busy_day import make_busy_day
-from tests.browser.conftest import Look, Looker
 from tests.browser.desk_pages import PAGES
 from tests.browser.test_admin import sign_in
+from tests.browser.windows import Look, Looker
 from tests.over_http import Shop
 from vibecode.local.folder import REPOSITORY
 

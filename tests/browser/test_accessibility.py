@@ -7,9 +7,9 @@ from axe_playwright_python.sync_playwright import Axe
 
 from orders.models import Shipment
 from tests.browser.busy_day import BusyDay, make_busy_day
-from tests.browser.conftest import Look, Looker
 from tests.browser.desk_pages import PAGES
 from tests.browser.test_admin import sign_in
+from tests.browser.windows import Look, Looker
 from tests.over_http import Shop
 from vibecode.local.names import DEMO_PASSWORD
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tests.browser.conftest import Look, Looker
+from orders.models import Refund
+from tests.browser.busy_day import BusyDay, make_busy_day
+from tests.browser.windows import Look, Looker
 from tests.in_process import shelf
-from tests.over_http import Shop
+from tests.over_http import Buyer, Shop
 from vibecode.local.names import DEMO_PASSWORD
 
 
@@ -79,3 +81,28 @@ def test_stock_is_adjusted_and_an_order_cancelled_by_hand(look: Looker, shop: Sh
     window.page.get_by_text("Customer called").first.wait_for()
     assert shelf(product) == (25, 0)
     assert window.is_clean()
+
+
+def test_support_is_refused_a_refund_by_the_page_by_a_forged_request_and_by_the_api(look: Looker, shop: Shop) -> None:
+    day: BusyDay = make_busy_day(products=5, orders=0)
+    support = Buyer(shop.server.url, "desk-support@example.com", "support")
+    window = look()
+    sign_in(window, support.email)
+    window.go(f"/admin/orders/order/{day.open_order.pk}/change/")
+    assert window.page.get_by_role("link", name="Note", exact=True).is_visible()
+    assert window.page.get_by_role("link", name="Refund", exact=True).count() == 0
+    forged = """async address => {
+        const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+        const sent = { csrfmiddlewaretoken: token, _form_submitted: "True", what: "all", reason: "x", version: "4" };
+        return (await fetch(address, { method: "POST", body: new URLSearchParams(sent) })).status;
+    }"""
+
+    answered = window.page.evaluate(forged, f"/admin/orders/order/{day.open_order.pk}/refund/")
+    path = f"/orders/{day.open_order.number}/refunds"
+    told = support.http.post(path, json={"reason": "x"}, headers={"Idempotency-Key": "x"})
+
+    assert answered == 403
+    assert told.status_code == 403
+    assert "the groups finance, staff and admin have it" in told.json()["detail"]
+    assert not Refund.objects.filter(payment__order=day.open_order).exists()
+    support.http.close()

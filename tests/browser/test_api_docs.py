@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.conftest import Looker
+from tests.browser.windows import Looker
 from tests.over_http import Shop
 
 

@@ -7,8 +7,8 @@ from playwright.sync_api import TimeoutError  # noqa: A004 -- Playwright's own
 
 from accounts.models import User
 from orders.services import rebuild_figures
-from tests.browser.conftest import Look, Looker
 from tests.browser.test_admin import sign_in
+from tests.browser.windows import Look, Looker
 from tests.orders.recount import charge, place
 from tests.over_http import Shop
 

@@ -10,8 +10,8 @@ from orders.models import Order, Shipment
 from orders.services import complete_order, deduct_held_stock
 from orders.workflow import process_payment
 from tests.books import Books
-from tests.browser.conftest import Looker
 from tests.browser.test_admin import sign_in
+from tests.browser.windows import Looker
 from tests.in_process import FULL
 from tests.over_http import Shop
 from vibecode.jobs import on_message

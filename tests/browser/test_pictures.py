@@ -7,8 +7,8 @@ import pytest
 
 from catalog.models import ProductImage
 from catalog.pictures import make_copies
-from tests.browser.conftest import Look, Looker
 from tests.browser.test_admin import sign_in
+from tests.browser.windows import Look, Looker
 from tests.catalog.files import a_picture, from_a_telephone
 from tests.over_http import Shop
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Route, expect
 
 from catalog.models import Product
 from tests.accounts.provider import Provider
-from tests.browser.conftest import Look, Looker
+from tests.browser.windows import Look, Looker
 from tests.in_process import shelf
 from tests.over_http import Shop, WebServer
 
