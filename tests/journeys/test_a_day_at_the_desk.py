@@ -45,7 +45,7 @@ def test_an_order_is_found_shipped_in_part_and_refunded_in_part(browser: Browser
         until(lambda: customer.look(number)["paymentStatus"] == "partly_refunded", 60, "the refund is settled")
         page.reload(wait_until="load")
 
-        assert page.get_by_text("Settled", exact=True).is_visible()
+        assert page.locator(".shop-refund").get_by_text("Settled", exact=True).is_visible()
         assert [each["amount"] for each in whole_shop.books()["refunds"] if each["reference"] == number] == ["2.50"]
         stock = "SELECT on_hand FROM catalog_stock s JOIN catalog_product p ON p.id = s.product_id WHERE sku = %s"
         assert whole_shop.rows(stock, sku) == [{"on_hand": 20 - 3 + 1}]
