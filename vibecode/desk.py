@@ -102,6 +102,12 @@ def dialog_action[**P, R](
     return decorator
 
 
+def answer_pdf(name: str, content: bytes) -> HttpResponse:
+    """A PDF to be shown by the browser, under a name for whoever saves it. It is kept nowhere on the way."""
+    headers = {"Content-Disposition": f'inline; filename="{name}"', "Cache-Control": "no-store"}
+    return HttpResponse(content, content_type="application/pdf", headers=headers)
+
+
 # --- how lists are narrowed ------------------------------------------------------------------------------------------
 class DayFilter(RangeDateFilter):
     """From one day to another, both included, in the shop's zone (unfold compares naive times, and US dates)."""

@@ -178,6 +178,7 @@ JOBS: Mapping[str, str] = {
     "import-stock": "catalog.jobs.ImportStock",
     "ship-orders": "orders.jobs.ShipOrders",
     "export-orders": "orders.jobs.ExportOrders",
+    "packing-slips": "orders.jobs.PackingSlips",
 }
 
 # The websocket API's three routes, each exactly (event, context).
