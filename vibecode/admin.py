@@ -24,10 +24,11 @@ from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 
 from vibecode import dead_letters, executions, outbox
-from vibecode.desk import DayFilter, ReadOnlyAdmin, dialog_action, id_of, label, name_of, over
+from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, dialog_action, id_of, label, name_of, over
 from vibecode.errors import Conflict
 from vibecode.jobs.admin import JobAdmin
 from vibecode.models import IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
+from vibecode.rights import Right
 
 STATES: dict[str, str] = {
     OutboxState.WAITING: "warning",
@@ -87,8 +88,8 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         return OutboxEvent.objects.with_state().order_by(*self.ordering)
 
     def has_send_again_permission(self, request: HttpRequest, _: Any = None) -> bool:
-        """Whose group may change what waits here."""
-        return request.user.has_perm("vibecode.change_outboxevent")
+        """Whose group may."""
+        return actor_of(request).may(Right.MACHINERY)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Nothing for what waits or is being sent: it leaves by itself."""
@@ -104,7 +105,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         event = self.found(request, object_id)
 
         def act() -> str:
-            if not outbox.send_again(OutboxEvent.objects.filter(pk=event.pk)):
+            if not outbox.send_again(OutboxEvent.objects.filter(pk=event.pk), actor=actor_of(request)):
                 raise Conflict(f"{event} waits to be sent anyway.")
             self.log_change(request, event, "Sent again.")
             return f"{event} is sent again."
@@ -123,7 +124,8 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         with transaction.atomic():  # the deed and its lines in the log
             again = OutboxEvent.objects.filter(pk__in=ids).exclude(sent_at=None, parked_at=None)
             rows = list(again)
-            count = outbox.send_again(OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]))
+            facts = OutboxEvent.objects.filter(pk__in=[row.pk for row in rows])
+            count = outbox.send_again(facts, actor=actor_of(request))
             if rows:
                 self.log_all(request, OutboxEvent.objects.filter(pk__in=[row.pk for row in rows]), "Sent again.")
         messages.success(request, f"Sent again: {count}." + (" The others wait anyway." if count < len(ids) else ""))
@@ -224,7 +226,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             return render(request, "unfold/helpers/dialog.html", context)
 
         try:
-            count, left = dead_letters.send_again(queue)  # the network: no transaction is open
+            count, left = dead_letters.send_again(queue, actor=actor_of(request))  # the network: no transaction is open
         except dead_letters.QueuesAway as refusal:
             form.add_error(None, refusal.detail)
             return render(request, "unfold/helpers/dialog.html", context)

@@ -11,7 +11,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import ActionLocation
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -25,6 +25,7 @@ from unfold.forms import BaseDialogForm
 from unfold.utils import display_for_label
 
 from vibecode.errors import DomainError, Stale
+from vibecode.models import Job
 from vibecode.rights import Actor
 
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
@@ -100,6 +101,16 @@ def dialog_action[**P, R](
         dialog=dialog,
     )
     return decorator
+
+
+def begin_at_list(request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
+    """The page of a job that an action of a list has made; the list again, with the reason, where a service refused."""
+    try:
+        job = make()
+    except DomainError as refusal:
+        messages.error(request, refusal.detail)
+        return None
+    return redirect("admin:vibecode_job_change", job.pk)
 
 
 def answer_pdf(name: str, content: bytes) -> HttpResponse:

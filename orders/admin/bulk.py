@@ -1,20 +1,16 @@
 """Many orders at once, at their list: shipped, exported, their packing slips printed. Called by verbs.py."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import models
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 
 from orders.jobs import export_orders, fit_at_once, print_packing_slips, ship_orders
-from orders.models import Order, OrderQuerySet
+from orders.models import OrderQuerySet
 from orders.services import pack_orders
 from orders.slips import print_slips
-from vibecode.desk import ReadOnlyAdmin, actor_of, answer_pdf
+from vibecode.desk import ReadOnlyAdmin, actor_of, answer_pdf, begin_at_list
 from vibecode.errors import DomainError
-from vibecode.models import Job
 from vibecode.rights import Right
 
 
@@ -34,7 +30,7 @@ class ManyOrders(ReadOnlyAdmin):
         """Of what is to ship of these: at once as long as they are not too many."""
         actor = actor_of(request)
         if not fit_at_once(chosen):
-            return self._job_of(request, lambda: print_packing_slips(orders=chosen, actor=actor))
+            return begin_at_list(request, lambda: print_packing_slips(orders=chosen, actor=actor))
         try:
             slips = pack_orders(orders=chosen, actor=actor)
         except DomainError as refusal:
@@ -45,24 +41,16 @@ class ManyOrders(ReadOnlyAdmin):
         )
 
     @admin.action(description="Ship all of these", permissions=["ship"])
-    def ship_all(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
+    def ship_all(self, request: HttpRequest, chosen: OrderQuerySet) -> HttpResponse | None:
         """Ask first: the page of the job says how many they are and what will happen."""
-        return self._job_of(request, lambda: ship_orders(orders=chosen, actor=actor_of(request)))
+        return begin_at_list(request, lambda: ship_orders(orders=chosen, actor=actor_of(request)))
 
     @admin.action(description="Export as CSV", permissions=["export"])
-    def export_csv(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
+    def export_csv(self, request: HttpRequest, chosen: OrderQuerySet) -> HttpResponse | None:
         """To a file that any program reads."""
-        return self._job_of(request, lambda: export_orders(orders=chosen, form="csv", actor=actor_of(request)))
+        return begin_at_list(request, lambda: export_orders(orders=chosen, form="csv", actor=actor_of(request)))
 
     @admin.action(description="Export as XLSX", permissions=["export"])
-    def export_xlsx(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
+    def export_xlsx(self, request: HttpRequest, chosen: OrderQuerySet) -> HttpResponse | None:
         """To a spreadsheet."""
-        return self._job_of(request, lambda: export_orders(orders=chosen, form="xlsx", actor=actor_of(request)))
-
-    def _job_of(self, request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
-        try:
-            job = make()
-        except DomainError as refusal:
-            messages.error(request, refusal.detail)
-            return None
-        return redirect("admin:vibecode_job_change", job.pk)
+        return begin_at_list(request, lambda: export_orders(orders=chosen, form="xlsx", actor=actor_of(request)))

@@ -21,6 +21,7 @@ from tests.platform.logs import read_log
 from vibecode.bearer import has_second_factor
 from vibecode.local import ports
 from vibecode.models import OutboxEvent
+from vibecode.rights import Actor
 
 
 def nobody_was_signed_in(staff: Staff) -> bool:
@@ -391,7 +392,7 @@ def test_what_counts_as_a_second_factor(claims: dict[str, Any], verdict: bool) -
 
 def test_who_was_shut_out_is_told_and_stays_outside(provider: Provider, browser_of_staff: Staff) -> None:
     browser_of_staff.signs_in(provider.knows("former", "admin"))
-    set_active(users=User.objects.all(), active=False)
+    set_active(users=User.objects.all(), active=False, actor=Actor.part("tests"))
     assert not browser_of_staff.is_inside, "the session that they had is over"
 
     page = browser_of_staff.signs_in("former")

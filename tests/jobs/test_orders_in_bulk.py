@@ -135,7 +135,7 @@ def test_an_export_has_each_order_once_and_a_link_that_opens_it(
     customer = orders[0].user
     customer.name = "=HYPERLINK(1)"
     customer.save(update_fields=["name"])
-    monkeypatch.setattr("orders.jobs.PART", 2)
+    monkeypatch.setattr("vibecode.jobs.exports.PART", 2)
     monkeypatch.setattr("orders.jobs.ExportOrders.chunk", 1)
     browser = browser_of(clerk)
 
