@@ -1,5 +1,6 @@
 """What every page of the admin has in common. Called by each app's admin."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -28,6 +29,7 @@ from vibecode.errors import DomainError, Stale
 from vibecode.models import Job
 from vibecode.rights import Actor
 
+ALREADY = "This was done already, the first time that you sent it: only its answer was lost."
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 
@@ -227,8 +229,14 @@ class ShopAdmin(ModelAdmin):
         verb: Callable[[], str],
     ) -> HttpResponse:
         """Call a service from a dialog: the page comes anew and says what was done, or the dialog says why not."""
+        from vibecode.idempotency import claim_once  # DRF, which is on no other way here
+
+        once = form.cleaned_data.get("once")
         try:
-            with transaction.atomic():  # the deed and its line in the log
+            with transaction.atomic():  # the claim, the deed and its line in the log
+                if once and not claim_once(user_id=id_of(request), path=request.path, key=once):
+                    messages.info(request, ALREADY)
+                    return HttpResponse(headers={"HX-Refresh": "true"})
                 done = verb()
         except DomainError as refusal:
             form.add_error(None, refusal.detail)
@@ -279,7 +287,17 @@ class ReadOnlyInline(TabularInline):
         return False
 
 
-class ReasonForm(BaseDialogForm):
+class OnceForm(BaseDialogForm):
+    """A dialog that does its deed once for each time that it was opened, however often it is sent."""
+
+    once = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["once"].initial = secrets.token_urlsafe(18)
+
+
+class ReasonForm(OnceForm):
     """Why somebody does it: asked once, kept for good."""
 
     reason = forms.CharField(max_length=200, widget=forms.TextInput)
