@@ -15,8 +15,19 @@ from unfold.forms import BaseDialogForm
 
 from accounts.models import Address, User
 from accounts.services import set_active
-from vibecode.desk import DayFilter, ReadOnlyAdmin, ReadOnlyInline, dialog_action, id_of, label, link_to, name_of
+from vibecode.desk import (
+    DayFilter,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    actor_of,
+    dialog_action,
+    id_of,
+    label,
+    link_to,
+    name_of,
+)
 from vibecode.errors import Conflict
+from vibecode.rights import Right
 
 LET_IN = ActionDialog(
     title="Let this person in again?",
@@ -77,7 +88,7 @@ class UserAdmin(ReadOnlyAdmin):
 
     def has_set_active_permission(self, request: HttpRequest, _: Any = None) -> bool:
         """Who may let people in and shut them out."""
-        return request.user.has_perm("accounts.change_user")
+        return actor_of(request).may(Right.PEOPLE)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """The one of the two that would change something."""
@@ -115,14 +126,14 @@ class UserAdmin(ReadOnlyAdmin):
     @admin.action(description="Activate", permissions=["set_active"])
     def let_all_in(self, request: HttpRequest, chosen: models.QuerySet[User]) -> None:
         """Let all of them in again."""
-        changed = set_active(users=chosen, active=True)
+        changed = set_active(users=chosen, active=True, actor=actor_of(request))
         messages.success(request, f"{changed} activated.")
 
     @admin.action(description="Deactivate", permissions=["set_active"])
     def shut_all_out(self, request: HttpRequest, chosen: models.QuerySet[User]) -> None:
         """Shut all of them out, but for the one who asks."""
         others = chosen.exclude(pk=id_of(request))
-        changed = set_active(users=others, active=False)
+        changed = set_active(users=others, active=False, actor=actor_of(request))
         messages.success(request, f"{changed} deactivated.")
         if chosen.filter(pk=id_of(request)).exists():
             messages.warning(request, "You were left out: nobody shuts themselves out.")
@@ -159,7 +170,7 @@ class UserAdmin(ReadOnlyAdmin):
         def change() -> str:
             if person.pk == request.user.pk and not active:
                 raise NotYourself("You are signed in with this account: ask a colleague to shut it.")
-            set_active(users=[person], active=active)
+            set_active(users=[person], active=active, actor=actor_of(request))
             return f"{person} is {'active' if active else 'shut out'}."
 
         return self.answer_dialog(request, form, dialog, change)

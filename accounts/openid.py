@@ -48,9 +48,10 @@ def begin(request: HttpRequest, *, callback: str, then: str) -> str:
     """
     with _said_plainly():
         provider = _provider()
-        begun = provider.create_authorization_url(callback, prompt="login")
-    address = str(begun.pop("url"))
-    provider.save_authorize_data(request, redirect_uri=callback, then=then, until=time.time() + PATIENCE, **begun)
+        # By max_age the provider has to say when it last asked; finish() looks at it.
+        begun = provider.create_authorization_url(callback, prompt="login", max_age=PATIENCE)
+    address, now = str(begun.pop("url")), time.time()
+    provider.save_authorize_data(request, redirect_uri=callback, then=then, since=now, until=now + PATIENCE, **begun)
     return address
 
 
@@ -77,9 +78,18 @@ def finish(request: HttpRequest) -> dict[str, Any]:
     claims = token.get("userinfo")
     if claims is None:
         raise Unproven("no ID token")
+    if not _signed_in_since(begun["since"], claims.get("auth_time")):
+        raise Unproven("not asked for their password: auth_time is before this sign-in")
     if claims.get("token_use", "id") != "id" or not is_sub(claims["sub"]):
         raise Unproven("not an ID token of the pool")
     return dict(claims)
+
+
+def _signed_in_since(begun: float, auth_time: Any) -> bool:
+    """Whether the provider has done as prompt=login says, where it tells when it asked."""
+    if auth_time is None:
+        return True
+    return isinstance(auth_time, int) and not isinstance(auth_time, bool) and auth_time >= begun - CLOCK_SKEW
 
 
 def sign_out_address(back: str) -> str | None:

@@ -13,7 +13,7 @@ from vibecode.acting import acting
 from vibecode.bearer import groups_of, has_second_factor, verified_email
 from vibecode.errors import Denied
 from vibecode.outbox import publish
-from vibecode.rights import GROUPS
+from vibecode.rights import GROUPS, Actor, Right
 
 
 class AccountClosed(Denied):
@@ -116,8 +116,9 @@ def _why_not(known: User | None, groups: frozenset[str], claims: Mapping[str, An
     return None
 
 
-def set_active(*, users: Iterable[User], active: bool) -> int:
-    """Let people in, or refuse every token of theirs from now on. Returns how many changed."""
+def set_active(*, users: Iterable[User], active: bool, actor: Actor) -> int:
+    """Let people in, or refuse every token of theirs from now on. Returns how many changed. Raises Denied."""
+    actor.must(Right.PEOPLE)
     ids = [user.pk for user in users]
     return User.objects.filter(pk__in=ids).exclude(is_active=active).update(is_active=active)
 

@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csp import csp_override
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts import openid
 from accounts.services import admit_staff
@@ -53,12 +53,17 @@ TOLD: dict[type[openid.SignInFailed], tuple[int, str, str]] = {
 }
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
 @never_cache
 def begin(request: HttpRequest) -> HttpResponse:
-    """Send the browser to the provider's sign-in page."""
+    """Send the browser to the provider's sign-in page, by our form alone: what has begun is a row in the database.
+
+    Who follows a link here, or comes back in their history, gets the page with the form.
+    """
     if not settings.OIDC_ISSUER:
         raise Http404
+    if request.method == "GET":
+        return redirect(reverse("admin:login", query={"next": _wanted(request)}))
     try:
         return redirect(openid.begin(request, callback=_public("staff-sign-in-callback"), then=_wanted(request)))
     except openid.SignInFailed as failure:
@@ -125,7 +130,7 @@ def signed_out(request: HttpRequest) -> HttpResponse:
 
 def _wanted(request: HttpRequest) -> str:
     """The page of the desk to come back to; its index for every other address."""
-    index, wanted = reverse("admin:index"), request.GET.get("next", "")
+    index, wanted = reverse("admin:index"), request.POST.get("next", request.GET.get("next", ""))
     ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
     return wanted if ours and wanted.startswith(index) and not wanted.startswith(reverse("staff-sign-in")) else index
 

@@ -111,7 +111,19 @@ def _write(picture: Any, form: str) -> bytes:
 
 
 def shrink(content: bytes, width: int) -> bytes:
-    """The picture as WebP at most so wide and twice as high, for what ``examine`` has written. Never enlarged."""
+    """The picture as WebP at most so wide and twice as high, for what ``examine`` has written. Never enlarged.
+
+    Raises Unfit where Pillow cannot; what memory cannot hold now it may hold the next time.
+    """
+    try:
+        return _shrunk(content, width)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Unfit(f"{type(error).__name__}: {error}") from error
+
+
+def _shrunk(content: bytes, width: int) -> bytes:
     with Image.open(io.BytesIO(content)) as picture:
         picture.draft("RGB", (2 * width, 4 * width))  # a large JPEG is unpacked at a fraction of its size
         profile = picture.info.get("icc_profile") if picture.mode in {"RGB", "RGBA", "P"} else None

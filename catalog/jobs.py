@@ -5,11 +5,14 @@ from typing import Any
 
 from django import forms
 from django.core.validators import RegexValidator
+from django.db.models import QuerySet
 
 from catalog.models import SKU_PATTERN, Category, Product, Stock
 from catalog.services import MOST_ON_HAND, adjust_stock, change_product, create_product
+from vibecode.jobs.exports import ExportKind, begin_export
 from vibecode.jobs.kinds import Findings, ImportKind, RowForm, RowRefused, Values
-from vibecode.models import JobRow
+from vibecode.jobs.tables import as_kept
+from vibecode.models import Job, JobRow
 from vibecode.rights import Actor, Right
 
 UNKNOWN = "No product has this SKU: is it spelt as in the list of products?"
@@ -71,6 +74,7 @@ class ImportPrices(ImportKind):
     title = "Import prices"
     icon = "payments"
     right = Right.CATALOGUE
+    told = ("name",)
     promise = "Customers pay the new prices as soon as their row is done. Orders that were placed keep theirs."
     form = PriceRow
     once = "sku"
@@ -178,7 +182,13 @@ def _changed(product: Product, row: Values) -> Values:
         "category": product.category.slug if product.category else "",
         "status": product.status,
     }
-    return {name: row[name] for name, value in now.items() if row[name] not in {"", None} and row[name] != value}
+    given = {name: row[name] for name in now if row[name] not in {"", None}}
+    return {name: value for name, value in given.items() if not _same(value, now[name])}
+
+
+def _same(value: Any, now: Any) -> bool:
+    """Texts by what a file can keep of them: what was exported changes nothing."""
+    return bool(as_kept(value) == as_kept(now) if isinstance(value, str) else value == now)
 
 
 def _told(product: Product | None, row: Values) -> str:
@@ -222,6 +232,7 @@ class ImportStock(ImportKind):
     title = "Import stock"
     icon = "inventory_2"
     right = Right.STOCK
+    told = ("name", "reserved", "available", "reorder_point")
     promise = "Each row is one movement in the ledger, under your name. It can only be put right by another one."
     form = StockRow
 
@@ -263,3 +274,79 @@ def _found(products: Mapping[str, Product], sku: str) -> Product:
 
 def _change(what: str, before: object, after: object) -> str:
     return f"{what} stays {before}" if before == after else f"{what} {before} → {after}"
+
+
+# --- exports: what they write, the imports above take again, and find nothing to change -------------------------------
+def export_products(*, products: QuerySet[Product], form: str, actor: Actor) -> Job:
+    """A job that writes products to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
+    return begin_export(kind="export-products", rows=products.order_by("sku"), form=form, actor=actor)
+
+
+def export_prices(*, products: QuerySet[Product], form: str, actor: Actor) -> Job:
+    """A job that writes prices to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
+    return begin_export(kind="export-prices", rows=products.order_by("sku"), form=form, actor=actor)
+
+
+def export_stock(*, shelves: QuerySet[Stock], form: str, actor: Actor) -> Job:
+    """A job that writes what is on the shelves to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
+    return begin_export(kind="export-stock", rows=shelves.order_by("product__sku"), form=form, actor=actor)
+
+
+class ExportProducts(ExportKind):
+    """Whoever may write them back may take them out: nothing in there is about people."""
+
+    title = "Export products"
+    right = Right.CATALOGUE
+    promise = "The products are written to a file, which is kept for a day. It can be imported again."
+    file = "products"
+    columns = ("sku", "name", "description", "price", "category", "status")
+    sums = frozenset({"price"})
+
+    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
+        """The products of a part."""
+        found = Product.objects.filter(pk__in=ids).order_by("sku")
+        names = ("sku", "name", "description", "price", "category__slug", "status")
+        return [
+            [sku, name, description, str(price), slug or "", status]
+            for sku, name, description, price, slug, status in found.values_list(*names)
+        ]
+
+
+class ExportPrices(ExportKind):
+    """The name is for whoever reads the file: the import leaves it out."""
+
+    title = "Export prices"
+    right = Right.CATALOGUE
+    promise = "The prices are written to a file, which is kept for a day. It can be imported again."
+    file = "prices"
+    columns = ("sku", "name", "price")
+    sums = frozenset({"price"})
+
+    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
+        """The prices of a part."""
+        found = Product.objects.filter(pk__in=ids).order_by("sku").values_list("sku", "name", "price")
+        return [[sku, name, str(price)] for sku, name, price in found]
+
+
+class ExportStock(ExportKind):
+    """A list to count by: what is found is written over ``on_hand``, and imported."""
+
+    title = "Export stock"
+    right = Right.STOCK
+    promise = (
+        "What is on the shelves is written to a file, which is kept for a day. Count, correct on_hand, and import it: "
+        "what has moved meanwhile is taken for a difference, so do it soon."
+    )
+    file = "stock"
+    columns = ("sku", "name", "reserved", "available", "reorder_point", "on_hand", "reason")
+
+    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
+        """The shelves of a part."""
+        shelves = Stock.objects.filter(pk__in=ids).select_related("product").order_by("product__sku")
+        return [
+            [
+                each.product.sku, each.product.name, each.reserved, each.available, each.reorder_point, each.on_hand,
+                "counted",
+            ]
+            for each in shelves
+        ]  # fmt: skip

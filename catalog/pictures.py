@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
 from django.db import transaction
 from django.db.models import Max
 
@@ -24,6 +25,8 @@ from vibecode.rights import Actor, Right
 
 if TYPE_CHECKING:
     from catalog.images import Picture
+
+log = structlog.stdlib.get_logger("catalog.pictures")
 
 LARGEST_UPLOAD = 10 * 2**20  # bytes
 COPIES: Mapping[str, int] = {"thumbnail": 160, "preview": 640}  # columns, and how wide their pictures are
@@ -102,13 +105,25 @@ def complete_upload(*, image: ProductImage, actor: Actor) -> ProductImage:
         _refuse(image, refusal.detail)
         raise
     name = _public_name(image)
-    bucket.put(name, picture.content, content_type=picture.content_type)
+    if not bucket.put_first(name, picture.content, content_type=picture.content_type):
+        picture = _laid_by_another(name)
     shown = _show(image, name, picture) or _completed_by_another(image)
     bucket.delete(image.upload)
     if shown is None:
         bucket.delete(name)
         raise PictureGone("Somebody removed the picture, or it waited for more than a day: upload it again.")
     return shown
+
+
+def _laid_by_another(name: str) -> "Picture":
+    """What another request has published from this upload, or one that died: the browser may have sent two files.
+
+    Who comes first is shown, and described by what lies there.
+    """
+    stored = bucket.read(name)
+    if stored is None:
+        raise PictureGone("Somebody removed the picture: upload it again.")
+    return examine(content=stored.content)
 
 
 def _examined(stored: bucket.Stored) -> "Picture":
@@ -243,18 +258,27 @@ def remove_picture(*, picture: ProductImage) -> None:
 def make_copies(*, image_id: int) -> None:
     """Make the smaller copies of a picture. Twice is harmless, and of one that was removed nothing stays behind.
 
+    One that cannot be made smaller is shown as it is in their places.
     Network, so outside of any transaction. Raises StorageAway.
     """
     from catalog import images  # Pillow
 
     image = ProductImage.objects.lacking_copies().filter(pk=image_id).first()
-    stored = bucket.read(str(image.file.name)) if image else None
-    if image is None or stored is None:  # removed, before or after its row was read
+    if image is None:  # removed
         return
     names = _names_of_copies(image)
-    for column, name in names.items():
-        bucket.put(name, images.shrink(stored.content, COPIES[column]), content_type="image/webp")
-    if not ProductImage.objects.shown().filter(pk=image.pk).update(**names):
+    shown = ProductImage.objects.shown().filter(pk=image.pk)
+    stored = bucket.read(str(image.file.name))
+    content = stored.content if stored else b""  # a file that is gone cannot be made smaller either
+    try:
+        for column, name in names.items():
+            bucket.put(name, images.shrink(content, COPIES[column]), content_type="image/webp")
+    except images.Unfit as unfit:
+        if shown.update(**dict.fromkeys(COPIES, str(image.file.name))):  # or the sweep would ask for them every day
+            log.warning("a picture is its own copies", image=image.pk, reason=str(unfit))
+        bucket.delete(*names.values())
+        return
+    if not shown.update(**names):
         bucket.delete(*names.values())
 
 

@@ -38,12 +38,15 @@ RELEASE = "vibecode/release.txt"  # what the package is called; /healthz says it
 NOT_OURS = ("vibecode/local/", "catalog/demo/", "catalog/management/")
 # Of what was installed: files for other tools, languages that the shop does not speak, static files (they are
 # collected), maps, what Pillow needs for pictures that the shop refuses (AVIF), for fonts, colours and windows, what
-# makes YAML quick, which nobody speaks here, Authlib for other frameworks, and its JOSE from before joserfc.
+# makes YAML quick, which nobody speaks here, Authlib for other frameworks, and its JOSE from before joserfc; Stripe's
+# types of parameters, which it imports for type checkers alone; of ReportLab all but what draws text on pages.
 PRUNED = (
     r".*\.(pyi|po|pxd|c|h)|.*/py\.typed|bin/.*|.*/RECORD|\.lock|README\.rst",
     r".*/locale/(?!en/|en_GB/)[^/]+/.*",
     r"(drf_spectacular_sidecar|unfold|rest_framework|django/contrib/admin)/static/.*",
     r"django/contrib/gis/.*|yaml/_yaml\..*",
+    r"stripe/params/.*",
+    r"reportlab/(graphics|platypus|fonts)/.*|reportlab/pdfbase/(_cidfontdata|_can_cmap_data|pdfform|acroform)\..*",
     r"authlib/(jose|integrations/(flask_|httpx_|sqla_|starlette_|django_oauth)\w+)/.*",
     r"PIL/_(avif|imagingft|imagingcms|imagingtk)\..*",
     r"pillow\.libs/lib(avif|harfbuzz|freetype|lcms2|png16|brotli).*",
@@ -166,6 +169,8 @@ def _collect_static(app: Path) -> None:
         "PYTHONPATH": str(app), "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
     collect = ["collectstatic", "--no-input", "--verbosity", "0", "--ignore", "redoc", "--ignore", "*es-bundle*"]
+    # The browsable API's, which nobody is served, and what Django's admin serves while debugging alone.
+    collect += ["--ignore", "rest_framework", "--ignore", "jquery.js", "--ignore", "xregexp.js"]
     _run([sys.executable, "-m", "django", *collect], cwd=app, environment=settings)
     for unwanted in (*(app / "staticfiles").rglob("*.map"), *(app / "staticfiles").rglob("*.gz")):
         unwanted.unlink()  # CloudFront compresses; the browsers' tools do without

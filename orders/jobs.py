@@ -1,29 +1,25 @@
 """Many orders at once: shipped, or written to a file. Named in JOBS of vibecode/resources.py; begun at the list."""
 
-import secrets
 from collections.abc import Sequence
-from decimal import Decimal
-from itertools import batched
+from dataclasses import asdict
 from typing import Any
 
 from django.db.models import QuerySet, Sum
 
-from orders.models import Order
-from orders.services import ship_order
-from vibecode import bucket
+from orders.models import Order, OrderLine, OrderQuerySet
+from orders.services import NothingToPack, pack_orders, ship_order
+from orders.slips import Slip, print_slips
+from vibecode.jobs.exports import ExportKind, begin_export, keep_export
 from vibecode.jobs.kinds import Kind, RowRefused
-from vibecode.jobs.running import begin_job, make_job
-from vibecode.jobs.tables import TYPES, write_table
+from vibecode.jobs.running import NotNow, make_job
 from vibecode.models import Job, JobRow
-from vibecode.resources import UPLOADS
 from vibecode.rights import Actor, Right
 
-PART = 500  # orders of one row of an export
-COLUMNS = (
-    "order", "placed", "status", "payment", "fulfilment", "customer", "email", "units",
-    "currency", "subtotal", "shipping", "tax", "total",
-)  # fmt: skip
-MONEY = {COLUMNS.index(name) for name in ("subtotal", "shipping", "tax", "total")}
+SLIPS_PART = 50  # orders of one row of a job that prints
+# Of packing slips that are printed while somebody waits: a request has 29 seconds and 6 MB, a line takes a millisecond
+# here and perhaps four on Lambda, and all of them make less than a megabyte. The last step of a job has two minutes.
+AT_ONCE, LINES_AT_ONCE = 100, 2_000
+MOST_SLIPS, MOST_SLIP_LINES = 2_000, 20_000
 
 
 # --- shipping --------------------------------------------------------------------------------------------------------
@@ -60,45 +56,28 @@ class ShipOrders(Kind):
 
 
 # --- exporting -------------------------------------------------------------------------------------------------------
-def export_orders(*, orders: QuerySet[Order], form: str, actor: Actor) -> Job:
-    """A job that writes a list of orders to a file, csv or xlsx; it has begun. Raises Denied or NotNow."""
-    ids = orders.order_by("id").values_list("pk", flat=True).iterator(chunk_size=1000)
-    params = {"form": form, "secret": secrets.token_hex(16)}  # nobody guesses the name of the file
-    parts = ({"ids": list(part)} for part in batched(ids, PART))
-    job = make_job(kind="export-orders", rows=parts, params=params, actor=actor)
-    begin_job(job=job, actor=actor)
-    return job
+def export_orders(*, orders: OrderQuerySet, form: str, actor: Actor) -> Job:
+    """A job that writes a list of orders to a file, csv or xlsx, newest first. Raises Denied or NotNow."""
+    return begin_export(kind="export-orders", rows=orders.order_by("-id"), form=form, actor=actor)
 
 
-class ExportOrders(Kind):
-    """One line for each order. A row is a part of the file: first the orders in it, then what it says of them."""
+class ExportOrders(ExportKind):
+    """One line for each order."""
 
     title = "Export orders"
-    icon = "download"
     right = Right.EXPORT
     promise = "The orders are written to a file, which is kept for a day."
-    unit = "part"
-    chunk = 4
+    file = "orders"
+    columns = (
+        "order", "placed", "status", "payment", "fulfilment", "customer", "email", "units",
+        "currency", "subtotal", "shipping", "tax", "total",
+    )  # fmt: skip
+    sums = frozenset({"subtotal", "shipping", "tax", "total"})
 
-    def prepare(self, rows: Sequence[JobRow]) -> None:
-        """Nothing: it changes nothing."""
-
-    def do(self, row: JobRow, found: Any, actor: Actor) -> str:  # noqa: ARG002 -- the platform's signature
-        """Look the orders of a part up."""
-        orders = Order.objects.filter(pk__in=row.data["ids"]).select_related("user").order_by("-id")
-        cells = [_cells(order) for order in orders.annotate(units=Sum("lines__quantity"))]
-        row.data = {"cells": cells}
-        return f"{len(cells)} orders"
-
-    def finish(self, job: Job) -> str:
-        """Put the parts together, newest first, and the file onto S3."""
-        form = job.params["form"]
-        parts = job.lines.order_by("-number").values_list("data__cells", flat=True)
-        lines = ([_typed(place, cell) for place, cell in enumerate(line)] for part in parts for line in part)
-        key = f"{UPLOADS}exports/{job.pk}-{job.params['secret']}.{form}"
-        content = write_table(form, COLUMNS, lines)
-        bucket.keep(key, content, content_type=TYPES[form], file_name=f"orders-{job.pk}.{form}")
-        return key
+    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
+        """The orders of a part."""
+        orders = Order.objects.filter(pk__in=ids).select_related("user").order_by("-id")
+        return [_cells(order) for order in orders.annotate(units=Sum("lines__quantity"))]
 
 
 def _cells(order: Any) -> list[Any]:
@@ -110,5 +89,51 @@ def _cells(order: Any) -> list[Any]:
     ]  # fmt: skip
 
 
-def _typed(place: int, cell: Any) -> Any:
-    return Decimal(cell) if place in MONEY else cell
+# --- packing slips ---------------------------------------------------------------------------------------------------
+def fit_at_once(orders: OrderQuerySet) -> bool:
+    """Whether the packing slips of a list can be printed in one request."""
+    return _fits(orders, AT_ONCE, LINES_AT_ONCE)
+
+
+def print_packing_slips(*, orders: OrderQuerySet, actor: Actor) -> Job:
+    """A job that prints the packing slips of what is to ship of a list; it has begun. Raises Denied or NotNow."""
+    actor.must(Right.SHIP)
+    if not _fits(orders, MOST_SLIPS, MOST_SLIP_LINES):
+        raise NotNow(f"That is more than {MOST_SLIPS:,} orders or {MOST_SLIP_LINES:,} lines: narrow the list first.")
+    oldest_first = orders.order_by("created_at", "id")
+    return begin_export(kind="packing-slips", rows=oldest_first, form="pdf", actor=actor, part=SLIPS_PART)
+
+
+def _fits(orders: OrderQuerySet, most: int, most_lines: int) -> bool:
+    ids = orders.order_by().values("pk")
+    if ids[: most + 1].count() > most:
+        return False
+    return OrderLine.objects.filter(order__in=ids)[: most_lines + 1].count() <= most_lines
+
+
+class PackingSlips(Kind):
+    """One slip for each order, as ExportOrders does: a row is a part of the file."""
+
+    title = "Print packing slips"
+    icon = "print"
+    right = Right.SHIP
+    promise = "The packing slips are written to one PDF, which is kept for a day."
+    unit = "part"
+    chunk = 4
+
+    def prepare(self, rows: Sequence[JobRow]) -> None:
+        """Nothing: it changes nothing."""
+
+    def do(self, row: JobRow, found: Any, actor: Actor) -> str:  # noqa: ARG002 -- the platform's signature
+        """Look up what is to ship of the orders of a part."""
+        try:
+            slips = pack_orders(orders=Order.objects.filter(pk__in=row.data["ids"]), actor=actor)
+        except NothingToPack:  # they have shipped, or were called off, since they were chosen
+            slips = []
+        row.data = {"slips": [asdict(slip) for slip in slips]}
+        return "1 slip" if len(slips) == 1 else f"{len(slips)} slips"
+
+    def finish(self, job: Job) -> str:
+        """Print them, the oldest order first, and lay the file onto S3."""
+        parts = job.lines.order_by("number").values_list("data__slips", flat=True)
+        return keep_export(job, "packing-slips", print_slips(Slip.of(kept) for part in parts for kept in part))

@@ -30,6 +30,7 @@ from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, dialog_action, lab
 from vibecode.errors import Conflict
 from vibecode.jobs.admin import JobAdmin
 from vibecode.models import Change, ChangeQuerySet, IdempotencyKey, OutboxEvent, OutboxState, ProcessedMessage
+from vibecode.rights import Right
 
 STATES: dict[str, str] = {
     OutboxState.WAITING: "warning",
@@ -89,8 +90,8 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         return OutboxEvent.objects.with_state().order_by(*self.ordering)
 
     def has_send_again_permission(self, request: HttpRequest, _: Any = None) -> bool:
-        """Whose group may change what waits here."""
-        return request.user.has_perm("vibecode.change_outboxevent")
+        """Whose group may."""
+        return actor_of(request).may(Right.MACHINERY)
 
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Nothing for what waits or is being sent: it leaves by itself."""
@@ -106,7 +107,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         event = self.found(request, object_id)
 
         def act() -> str:
-            if not outbox.send_again(OutboxEvent.objects.filter(pk=event.pk)):
+            if not outbox.send_again(OutboxEvent.objects.filter(pk=event.pk), actor=actor_of(request)):
                 raise Conflict(f"{event} waits to be sent anyway.")
             return f"{event} is sent again."
 
@@ -121,7 +122,9 @@ class OutboxEventAdmin(ReadOnlyAdmin):
                 request, f"Nothing was sent: choose at most {MOST_AT_ONCE}, or use manage.py replay_events for more."
             )
             return
-        count = outbox.send_again(OutboxEvent.objects.filter(pk__in=ids).exclude(sent_at=None, parked_at=None))
+        count = outbox.send_again(
+            OutboxEvent.objects.filter(pk__in=ids).exclude(sent_at=None, parked_at=None), actor=actor_of(request)
+        )
         messages.success(request, f"Sent again: {count}." + (" The others wait anyway." if count < len(ids) else ""))
 
     @admin.display(description="fact", ordering="detail_type")
@@ -220,7 +223,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
             return render(request, "unfold/helpers/dialog.html", context)
 
         try:
-            count, left = dead_letters.send_again(queue)  # the network: no transaction is open
+            count, left = dead_letters.send_again(queue, actor=actor_of(request))  # the network: no transaction is open
         except dead_letters.QueuesAway as refusal:
             form.add_error(None, refusal.detail)
             return render(request, "unfold/helpers/dialog.html", context)

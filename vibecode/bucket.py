@@ -7,6 +7,7 @@ under UPLOADS nobody but us, all else the public.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 
@@ -15,6 +16,7 @@ from vibecode.errors import Away
 
 FOR_EVER = "public, max-age=31536000, immutable"  # a key never gets other content
 MISSING = {"NoSuchKey", "404"}
+TAKEN = "PreconditionFailed"
 
 
 class StorageAway(Away):
@@ -73,9 +75,28 @@ def read(key: str, *, most: int | None = None) -> Stored | None:
 def put(key: str, content: bytes, *, content_type: str) -> None:
     """Lay bytes under a key for everybody to see, for good. Raises StorageAway."""
     with _or_away():
-        aws.client("s3").put_object(
-            Bucket=settings.MEDIA_BUCKET, Key=key, Body=content, ContentType=content_type, CacheControl=FOR_EVER
-        )
+        _put(key, content, content_type)
+
+
+def put_first(key: str, content: bytes, *, content_type: str) -> bool:
+    """The same, but False, and nothing done, where something lies there already. Raises StorageAway.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    """
+    with _or_away():
+        try:
+            _put(key, content, content_type, IfNoneMatch="*")
+        except aws.service_errors() as error:
+            if aws.error_code(error) == TAKEN:
+                return False
+            raise
+    return True
+
+
+def _put(key: str, content: bytes, content_type: str, **more: Any) -> None:
+    aws.client("s3").put_object(
+        Bucket=settings.MEDIA_BUCKET, Key=key, Body=content, ContentType=content_type, CacheControl=FOR_EVER, **more
+    )
 
 
 def keep(key: str, content: bytes, *, content_type: str, file_name: str) -> None:

@@ -14,6 +14,7 @@ from django.conf import settings
 from vibecode import aws
 from vibecode.errors import Away
 from vibecode.resources import Queue
+from vibecode.rights import Actor, Right
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -69,11 +70,12 @@ def count() -> list[QueueState]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def send_again(queue: Queue) -> tuple[int, int]:
-    """Give a queue its dead letters back: (how many, how many are left). Raises QueuesAway.
+def send_again(queue: Queue, *, actor: Actor) -> tuple[int, int]:
+    """Give a queue its dead letters back: (how many, how many are left). Raises Denied or QueuesAway.
 
     Each is sent before it is deleted: who dies in between leaves it in both, and the inbox makes that harmless.
     """
+    actor.must(Right.MACHINERY)
     source = settings.RESOURCES.queue_url(queue.key, dead=True)
     target = settings.RESOURCES.queue_url(queue.key)
     until = time.monotonic() + MOVE_SECONDS

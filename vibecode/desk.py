@@ -1,5 +1,6 @@
 """What every page of the admin has in common. Called by each app's admin."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -27,9 +28,10 @@ from unfold.utils import display_for_label
 
 from vibecode.errors import DomainError, Stale
 from vibecode.history import in_words
-from vibecode.models import Change, ChangeQuerySet
+from vibecode.models import Change, ChangeQuerySet, Job
 from vibecode.rights import Actor
 
+ALREADY = "This was done already, the first time that you sent it: only its answer was lost."
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 LATEST = 5  # changes under an object's page
 A_PAGE = 50  # changes on its history
@@ -105,6 +107,22 @@ def dialog_action[**P, R](
         dialog=dialog,
     )
     return decorator
+
+
+def begin_at_list(request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
+    """The page of a job that an action of a list has made; the list again, with the reason, where a service refused."""
+    try:
+        job = make()
+    except DomainError as refusal:
+        messages.error(request, refusal.detail)
+        return None
+    return redirect("admin:vibecode_job_change", job.pk)
+
+
+def answer_pdf(name: str, content: bytes) -> HttpResponse:
+    """A PDF to be shown by the browser, under a name for whoever saves it. It is kept nowhere on the way."""
+    headers = {"Content-Disposition": f'inline; filename="{name}"', "Cache-Control": "no-store"}
+    return HttpResponse(content, content_type="application/pdf", headers=headers)
 
 
 # --- how lists are narrowed ------------------------------------------------------------------------------------------
@@ -260,8 +278,14 @@ class ShopAdmin(ModelAdmin):
         verb: Callable[[], str],
     ) -> HttpResponse:
         """Call a service from a dialog: the page comes anew and says what was done, or the dialog says why not."""
+        from vibecode.idempotency import claim_once  # DRF, which is on no other way here
+
+        once = form.cleaned_data.get("once")
         try:
-            with transaction.atomic():
+            with transaction.atomic():  # the claim and the deed
+                if once and not claim_once(user_id=id_of(request), path=request.path, key=once):
+                    messages.info(request, ALREADY)
+                    return HttpResponse(headers={"HX-Refresh": "true"})
                 done = verb()
         except DomainError as refusal:
             form.add_error(None, refusal.detail)
@@ -312,7 +336,17 @@ class ReadOnlyInline(TabularInline):
         return False
 
 
-class ReasonForm(BaseDialogForm):
+class OnceForm(BaseDialogForm):
+    """A dialog that does its deed once for each time that it was opened, however often it is sent."""
+
+    once = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["once"].initial = secrets.token_urlsafe(18)
+
+
+class ReasonForm(OnceForm):
     """Why somebody does it: asked once, kept for good."""
 
     reason = forms.CharField(max_length=200, widget=forms.TextInput)

@@ -1,7 +1,7 @@
 """Exactly once: @idempotent claims a request's key, runs the view and keeps its answer, in one transaction.
 
-Called by every view that answers POST. The form of the key and its meaning follow the IETF draft
-"The Idempotency-Key HTTP Header Field" and Stripe's API documentation on idempotent requests.
+Called by every view that answers POST, and by the admin's dialogs (claim_once). The form of the key and its meaning
+follow the IETF draft "The Idempotency-Key HTTP Header Field" and Stripe's API documentation on idempotent requests.
 """
 
 import functools
@@ -123,15 +123,7 @@ def _claim(request: Request, key: str) -> IdempotencyKey:
     while True:
         try:
             with connection.cursor() as cursor:
-                cursor.execute(
-                    """
-                    INSERT INTO vibecode_idempotencykey (user_id, method, path, key, body_sha256)
-                    VALUES (%(user_id)s, %(method)s, %(path)s, %(key)s, %(body_sha256)s)
-                    ON CONFLICT (user_id, key, method, path) DO NOTHING
-                    RETURNING id
-                    """,
-                    names,
-                )
+                cursor.execute(_CLAIM, names | {"status": None})
                 row = cursor.fetchone()
         except OperationalError as error:
             if isinstance(error.__cause__, LockNotAvailable):
@@ -148,6 +140,33 @@ def _claim(request: Request, key: str) -> IdempotencyKey:
             if finished.body_sha256 != names["body_sha256"]:
                 raise KeyReused("This key was sent with another body before; use a fresh key for a new request.")
             return finished
+
+
+_CLAIM = """
+INSERT INTO vibecode_idempotencykey (user_id, method, path, key, body_sha256, status)
+VALUES (%(user_id)s, %(method)s, %(path)s, %(key)s, %(body_sha256)s, %(status)s)
+ON CONFLICT (user_id, key, method, path) DO NOTHING
+RETURNING id
+"""
+
+
+def claim_once(*, user_id: int, path: str, key: str) -> bool:
+    """Claim what one opened dialog does; False if it was done already. A second sender waits for the first one.
+
+    The caller's transaction does the deed: where that is rolled back, the claim is too.
+    """
+    _limit_waiting()
+    names: dict[str, Any] = {
+        "user_id": user_id, "method": "POST", "path": path, "key": key, "body_sha256": "", "status": 204,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(_CLAIM, names)
+        except OperationalError as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                raise InProgress("The first time that you sent this is still at work: try again in a moment.") from None
+            raise
+        return cursor.fetchone() is not None
 
 
 def _keep(claim: IdempotencyKey, view: APIView, request: Request, response: Response) -> None:

@@ -22,6 +22,7 @@ from vibecode.doorbell import ring
 from vibecode.models import OutboxEvent, OutboxEventQuerySet, ProcessedMessage
 from vibecode.observability import metric
 from vibecode.relay import Passed, relay
+from vibecode.rights import Actor, Right
 
 PURGED = 1000  # rows a statement
 
@@ -164,11 +165,12 @@ def _delete_in_batches(rows: models.QuerySet[Any]) -> int:
 
 
 # --- what staff and commands call ------------------------------------------------------------------------------------
-def send_again(events: OutboxEventQuerySet) -> int:
-    """Put parked and sent facts into the queue anew, as if they had never been tried; returns how many.
+def send_again(events: OutboxEventQuerySet, *, actor: Actor) -> int:
+    """Put parked and sent facts into the queue anew, as if they had never been tried; returns how many. Raises Denied.
 
     They keep their event ids, so that consumers that have handled one drop it. Those that wait anyway are left alone.
     """
+    actor.must(Right.MACHINERY)
     with transaction.atomic():
         count = events.filter(models.Q(sent_at__isnull=False) | models.Q(parked_at__isnull=False)).update(
             sent_at=None,

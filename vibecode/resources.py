@@ -176,8 +176,12 @@ JOBS: Mapping[str, str] = {
     "import-products": "catalog.jobs.ImportProducts",
     "import-prices": "catalog.jobs.ImportPrices",
     "import-stock": "catalog.jobs.ImportStock",
+    "export-products": "catalog.jobs.ExportProducts",
+    "export-prices": "catalog.jobs.ExportPrices",
+    "export-stock": "catalog.jobs.ExportStock",
     "ship-orders": "orders.jobs.ShipOrders",
     "export-orders": "orders.jobs.ExportOrders",
+    "packing-slips": "orders.jobs.PackingSlips",
 }
 
 # The websocket API's three routes, each exactly (event, context).

@@ -292,7 +292,7 @@ ADMIN_CSP: dict[str, list[str]] = SECURE_CSP | {
     "script-src": [CSP.SELF, CSP.UNSAFE_EVAL],
     "connect-src": [CSP.SELF, BUCKET_URL],
     "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
-    # Signing out is a form, which leads on to the provider.
+    # Signing in and out are forms, which lead on to the provider: Chromium asks this of every redirect of a form.
     "form-action": [CSP.SELF, *filter(None, [SIGN_IN_ORIGIN])],
 }
 # Swagger's page sets styles from its script; scripts stay our own files.

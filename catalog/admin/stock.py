@@ -20,6 +20,7 @@ from unfold.contrib.filters.admin import (
 from unfold.dataclasses import ActionDialog
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
+from catalog.jobs import export_stock
 from catalog.models import Stock, StockMovement
 from catalog.services import adjust_stock, set_reorder_point
 from vibecode.desk import (
@@ -28,6 +29,7 @@ from vibecode.desk import (
     ReasonForm,
     ShopAdmin,
     actor_of,
+    begin_at_list,
     dialog_action,
     label,
     link_to,
@@ -36,6 +38,7 @@ from vibecode.desk import (
     over,
 )
 from vibecode.models import Change, ChangeQuerySet
+from vibecode.rights import Right
 
 KINDS: dict[str, str] = {
     StockMovement.Kind.RECEIVE: "success",
@@ -149,6 +152,7 @@ class StockAdmin(ShopAdmin):
     ordering = ("product__sku",)
     fields = ("link", ("units_on_hand", "units_reserved", "units_available"), "reorder_point", "movements")
     readonly_fields = ("link", "units_on_hand", "units_reserved", "units_available", "movements")
+    actions = ("export_csv", "export_xlsx")
     actions_row = ("adjust",)
     actions_detail = ("adjust",)
 
@@ -163,6 +167,20 @@ class StockAdmin(ShopAdmin):
     def changes_of(self, row: Stock) -> ChangeQuerySet:
         """A shelf's changes are its product's: only counters have a ledger."""
         return Change.objects.of_page("catalog.product", row.pk)
+
+    def has_export_permission(self, request: HttpRequest, _: Any = None) -> bool:
+        """Who may write the file back."""
+        return actor_of(request).may(Right.STOCK)
+
+    @admin.action(description="Export as CSV", permissions=["export"])
+    def export_csv(self, request: HttpRequest, chosen: models.QuerySet[Stock]) -> HttpResponse | None:
+        """A list to count by."""
+        return begin_at_list(request, lambda: export_stock(shelves=chosen, form="csv", actor=actor_of(request)))
+
+    @admin.action(description="Export as XLSX", permissions=["export"])
+    def export_xlsx(self, request: HttpRequest, chosen: models.QuerySet[Stock]) -> HttpResponse | None:
+        """The same, as a spreadsheet."""
+        return begin_at_list(request, lambda: export_stock(shelves=chosen, form="xlsx", actor=actor_of(request)))
 
     def save_model(self, request: HttpRequest, obj: Stock, form: Any, change: bool) -> None:  # noqa: ARG002 -- the framework's signature
         """Only the reorder point: the counters that this page read may have moved since."""

@@ -13,11 +13,12 @@ from unfold.forms import BaseDialogForm
 
 from catalog.admin.forms import ARCHIVE, PUBLISH, REPRICE, PriceForm
 from catalog.admin.stock import ADJUST, AdjustForm, adjust
+from catalog.jobs import export_prices, export_products
 from catalog.models import Product, Stock
 from catalog.services import archive_product, change_product
-from vibecode.desk import ShopAdmin, actor_of, dialog_action, money
+from vibecode.desk import ShopAdmin, actor_of, begin_at_list, dialog_action, money
 from vibecode.errors import DomainError
-from vibecode.rights import Actor
+from vibecode.rights import Actor, Right
 
 MOST_AT_ONCE = 500  # products of one bulk action: each is a change of its own, and a request has 29 seconds
 
@@ -25,7 +26,10 @@ MOST_AT_ONCE = 500  # products of one bulk action: each is a change of its own, 
 class ProductVerbs(ShopAdmin):
     """The verbs of a product, and who may."""
 
-    actions = ("publish_all", "archive_all")
+    actions = (
+        "publish_all", "archive_all",
+        "export_products_csv", "export_products_xlsx", "export_prices_csv", "export_prices_xlsx",
+    )  # fmt: skip
     actions_row = ("reprice", "adjust")
     actions_detail = ("adjust", "publish", "archive")
 
@@ -54,6 +58,30 @@ class ProductVerbs(ShopAdmin):
     def archive_all(self, request: HttpRequest, chosen: models.QuerySet[Product]) -> None:
         """Take them off the list."""
         self._do_to_all(request, chosen.exclude(status=Product.Status.ARCHIVED), _archive, "Archived")
+
+    def has_export_permission(self, request: HttpRequest, _: Any = None) -> bool:
+        """Who may write the file back."""
+        return actor_of(request).may(Right.CATALOGUE)
+
+    @admin.action(description="Export products as CSV", permissions=["export"])
+    def export_products_csv(self, request: HttpRequest, chosen: models.QuerySet[Product]) -> HttpResponse | None:
+        """All of their columns."""
+        return begin_at_list(request, lambda: export_products(products=chosen, form="csv", actor=actor_of(request)))
+
+    @admin.action(description="Export products as XLSX", permissions=["export"])
+    def export_products_xlsx(self, request: HttpRequest, chosen: models.QuerySet[Product]) -> HttpResponse | None:
+        """The same, as a spreadsheet."""
+        return begin_at_list(request, lambda: export_products(products=chosen, form="xlsx", actor=actor_of(request)))
+
+    @admin.action(description="Export prices as CSV", permissions=["export"])
+    def export_prices_csv(self, request: HttpRequest, chosen: models.QuerySet[Product]) -> HttpResponse | None:
+        """To be changed and imported again."""
+        return begin_at_list(request, lambda: export_prices(products=chosen, form="csv", actor=actor_of(request)))
+
+    @admin.action(description="Export prices as XLSX", permissions=["export"])
+    def export_prices_xlsx(self, request: HttpRequest, chosen: models.QuerySet[Product]) -> HttpResponse | None:
+        """The same, as a spreadsheet."""
+        return begin_at_list(request, lambda: export_prices(products=chosen, form="xlsx", actor=actor_of(request)))
 
     def _do_to_all(
         self,

@@ -7,7 +7,6 @@ from django import forms
 from django.conf import settings
 from django.http import Http404
 from unfold.dataclasses import ActionDialog
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -19,12 +18,12 @@ from unfold.widgets import (
 
 from orders.models import Order, OrderLine, Refund, Shipment
 from orders.status import RefundState
-from vibecode.desk import money
+from vibecode.desk import OnceForm, money
 
 MOST_LINES = 40  # with a field each; of longer orders all units that are left are meant
 
 
-class OrderForm(BaseDialogForm):
+class OrderForm(OnceForm):
     """A dialog about one order. It knows at which version it was opened: nobody acts on what they have not seen."""
 
     data: Any

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -23,7 +24,8 @@ from orders.models import (
     TimelineEntry,
 )
 from orders.status import LetterState, PaymentState, RefundState
-from vibecode.desk import ReadOnlyInline, label, link_to, money, name_of, over
+from vibecode.desk import ReadOnlyInline, actor_of, label, link_to, money, name_of, over
+from vibecode.rights import Right
 
 PAYMENT: dict[str, str] = {
     PaymentState.INTENDED: "warning",
@@ -205,8 +207,12 @@ class ShipmentInline(ReadOnlyInline):
     model = Shipment
     ordering = ("number",)
     verbose_name_plural = "parcels"
-    fields = ("number", "moment", "tracking", "what", "arrived", "who")
-    readonly_fields = ("moment", "what", "arrived", "who")
+    fields = ("number", "moment", "tracking", "what", "arrived", "who", "slip")
+    readonly_fields = ("moment", "what", "arrived", "who", "slip")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002 -- the framework's signature
+        """The slips for those who pack."""
+        return self.fields if actor_of(request).may(Right.SHIP) else self.fields[:-1]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Shipment]:
         """With what is in each in one more statement."""
@@ -238,6 +244,12 @@ class ShipmentInline(ReadOnlyInline):
     def who(self, parcel: Any) -> SafeString | str:
         """Who sent it."""
         return person_of(parcel)
+
+    @admin.display(description="packing slip")
+    def slip(self, parcel: Shipment) -> SafeString:
+        """What lies in it, on paper."""
+        address = reverse("admin:orders_order_parcel_slip", args=[parcel.order_id, parcel.number])
+        return format_html('<a class="text-link" href="{}" target="_blank" rel="noopener">Print</a>', address)
 
 
 class PaymentInline(ReadOnlyInline):

@@ -97,7 +97,7 @@ class OrderAdmin(OrderVerbs):
     search_fields = ("number", "user__email", "user__name", "lines__sku")
     search_help_text = "The beginning of a number, the customer's e-mail or name, or a SKU"
     ordering = ("-created_at", "-id")
-    actions = ("ship_all", "export_csv", "export_xlsx")
+    actions = ("packing_slips", "ship_all", "export_csv", "export_xlsx")
     readonly_fields = (
         "execution", "customer", "state", "money_state", "fulfilment", "address",
         "goods", "shipping", "tax", "amount",
@@ -109,6 +109,9 @@ class OrderAdmin(OrderVerbs):
         )}),
         (None, {"fields": (("address", "payment_method", "execution"),)}),
     )  # fmt: skip
+
+    class Media:
+        js = ["orders/new_tab.js"]
 
     def get_inlines(self, request: HttpRequest, obj: Order | None) -> list[Any]:
         """Notes and parcels only where there are some."""

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin, messages
-from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import URLPattern, path
 from unfold.dataclasses import ActionDialog
+from unfold.decorators import action
 from unfold.enums import ActionVariant
 
+from orders.admin.bulk import ManyOrders
 from orders.admin.dialogs import (
     CANCEL,
     DECIDE,
@@ -27,18 +30,20 @@ from orders.admin.dialogs import (
     ReturnForm,
     ShipForm,
 )
-from orders.jobs import export_orders, ship_orders
-from orders.models import Order, Payment, Refund
+from orders.models import Order, Payment, Refund, Shipment
 from orders.services import (
     add_note,
     approve_refund,
     cancel_order,
     deliver_order,
+    pack_orders,
+    pack_parcel,
     reject_refund,
     request_refund,
     return_items,
     ship_order,
 )
+from orders.slips import print_slips
 from orders.status import (
     CANCELLABLE,
     SHIPMENT,
@@ -48,9 +53,8 @@ from orders.status import (
     PaymentStatus,
     RefundState,
 )
-from vibecode.desk import ReadOnlyAdmin, actor_of, dialog_action, money
+from vibecode.desk import actor_of, answer_pdf, dialog_action, money
 from vibecode.errors import DomainError
-from vibecode.models import Job
 from vibecode.rights import Right
 
 PRIMARY, DANGER = ActionVariant.PRIMARY, ActionVariant.DANGER
@@ -65,6 +69,7 @@ def possible_verbs(order: Order) -> set[str]:
     proposed = payment is not None and payment.refunds.filter(state=RefundState.PROPOSED).exists()
     offers = {
         "ship": fulfilment in SHIPPABLE and paid and not over,
+        "slip": fulfilment in SHIPPABLE and paid and not over,
         "deliver": fulfilment in {FulfilmentStatus.PARTLY_SHIPPED, FulfilmentStatus.SHIPPED},
         "refund": refundable,
         "take_back": refundable and fulfilment in SHIPMENT,
@@ -75,14 +80,10 @@ def possible_verbs(order: Order) -> set[str]:
     return {verb for verb, offered in offers.items() if offered}
 
 
-class OrderVerbs(ReadOnlyAdmin):
+class OrderVerbs(ManyOrders):
     """The verbs of an order's page: only those that somebody may do, and that can be done to it now."""
 
-    actions_detail = ("ship", "refund", "decide", "deliver", "take_back", "note", "cancel")
-
-    def has_ship_permission(self, request: HttpRequest, _: Any = None) -> bool:
-        """Who may send parcels, and say that they have arrived."""
-        return actor_of(request).may(Right.SHIP)
+    actions_detail = ("ship", "slip", "refund", "decide", "deliver", "take_back", "note", "cancel")
 
     def has_refund_permission(self, request: HttpRequest, _: Any = None) -> bool:
         """Who may give money back."""
@@ -96,35 +97,6 @@ class OrderVerbs(ReadOnlyAdmin):
         """Who may call an order off."""
         return actor_of(request).may(Right.CANCEL)
 
-    def has_export_permission(self, request: HttpRequest, _: Any = None) -> bool:
-        """Who may carry orders out of the house."""
-        return actor_of(request).may(Right.EXPORT)
-
-    # --- many at once, in the background -----------------------------------------------------------------------------
-    @admin.action(description="Ship all of these", permissions=["ship"])
-    def ship_all(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
-        """Ask first: the page of the job says how many they are and what will happen."""
-        return self._job_of(request, lambda: ship_orders(orders=chosen, actor=actor_of(request)))
-
-    @admin.action(description="Export as CSV", permissions=["export"])
-    def export_csv(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
-        """To a file that any program reads."""
-        return self._job_of(request, lambda: export_orders(orders=chosen, form="csv", actor=actor_of(request)))
-
-    @admin.action(description="Export as XLSX", permissions=["export"])
-    def export_xlsx(self, request: HttpRequest, chosen: models.QuerySet[Order]) -> HttpResponse | None:
-        """To a spreadsheet."""
-        return self._job_of(request, lambda: export_orders(orders=chosen, form="xlsx", actor=actor_of(request)))
-
-    def _job_of(self, request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
-        try:
-            job = make()
-        except DomainError as refusal:
-            messages.error(request, refusal.detail)
-            return None
-        return redirect("admin:vibecode_job_change", job.pk)
-
-    # --- one ---------------------------------------------------------------------------------------------------------
     def get_actions_detail(self, request: HttpRequest, object_id: int | str) -> list[Any]:
         """Only what can be done to it now."""
         order = self.get_object(request, str(object_id))
@@ -144,6 +116,36 @@ class OrderVerbs(ReadOnlyAdmin):
             return f"Parcel {parcel.number} of {form.order.number} is on its way."
 
         return self.answer_dialog(request, form, SHIP, act)
+
+    @action(  # type: ignore[untyped-decorator,unused-ignore]  # unfold ships no types
+        description="Packing slip", permissions=["ship"], icon="print", url_path="packing-slip",
+        attrs={"target": "_blank", "rel": "noopener"},
+    )  # fmt: skip
+    def slip(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Of what is to ship."""
+        order = self.found(request, object_id)
+        try:
+            [slip] = pack_orders(orders=Order.objects.filter(pk=order.pk), actor=actor_of(request))
+        except DomainError as refusal:
+            messages.error(request, refusal.detail)
+            return redirect("admin:orders_order_change", order.pk)
+        return answer_pdf(f"packing-slip-{order.number}.pdf", print_slips([slip]))
+
+    def get_urls(self) -> list[URLPattern]:
+        """With the slips of the parcels that have left."""
+        guarded = self.admin_site.admin_view(self.parcel_slip)
+        ours = path("<int:pk>/parcels/<int:number>/packing-slip/", guarded, name="orders_order_parcel_slip")
+        return [ours, *super().get_urls()]
+
+    def parcel_slip(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        """Of one parcel."""
+        if not self.has_ship_permission(request):
+            raise PermissionDenied
+        parcel = Shipment.objects.filter(order=pk, number=number).first()
+        if parcel is None:
+            raise Http404
+        slip = pack_parcel(parcel=parcel, actor=actor_of(request))
+        return answer_pdf(f"packing-slip-{slip.order}-{number}.pdf", print_slips([slip]))
 
     @dialog_action(DELIVER, "Delivered", permissions=["ship"], icon="where_to_vote", url_path="deliver")
     def deliver(self, request: HttpRequest, form: DeliverForm, object_id: str) -> HttpResponse:  # noqa: ARG002 -- unfold's

@@ -5,6 +5,7 @@ from orders.services.cancelling import cancel_order, compensate, fail_order
 from orders.services.counting import count_order, rebuild_figures, recount_lately
 from orders.services.fulfilling import OrderIsOver, check_open, complete_order, confirm_order, deduct_held_stock
 from orders.services.noting import add_note
+from orders.services.packing import NothingToPack, pack_orders, pack_parcel
 from orders.services.paying import (
     PaymentDeclined,
     PaymentExpired,
@@ -40,6 +41,7 @@ __all__ = [
     "NotInOrder",
     "NotProposed",
     "NotRefundable",
+    "NothingToPack",
     "OrderIsOver",
     "PaymentDeclined",
     "PaymentExpired",
@@ -64,6 +66,8 @@ __all__ = [
     "deliver_order",
     "execution_name",
     "fail_order",
+    "pack_orders",
+    "pack_parcel",
     "pay",
     "payment_news",
     "place_order",

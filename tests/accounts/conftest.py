@@ -41,7 +41,7 @@ class Staff:
 
     def begins(self, wanted: str = "") -> str:
         """Press the button: the provider's address."""
-        answer = self.client.get("/admin/sign-in", {"next": wanted} if wanted else {})
+        answer = self.client.post("/admin/sign-in", {"next": wanted} if wanted else {})
         assert answer.status_code == 302, answer.content
         return str(answer.headers["Location"])
 

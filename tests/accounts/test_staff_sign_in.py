@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,9 @@ from tests.platform.logs import read_log
 from vibecode.bearer import has_second_factor
 from vibecode.local import ports
 from vibecode.models import OutboxEvent
+from vibecode.rights import Actor
+
+WANTED = '<input type="hidden" name="next" value="/admin/orders/order/">'
 
 
 def nobody_was_signed_in(staff: Staff) -> bool:
@@ -47,12 +51,14 @@ def test_the_code_flow_is_asked_for_with_pkce_and_an_answer_that_is_good_once(
 ) -> None:
     first, second = (asked_of(browser_of_staff.begins()) for _ in range(2))
 
-    assert {name: first[name] for name in ("response_type", "client_id", "redirect_uri", "scope", "prompt")} == {
+    names = ("response_type", "client_id", "redirect_uri", "scope", "prompt", "max_age")
+    assert {name: first[name] for name in names} == {
         "response_type": "code",
         "client_id": "desk",
         "redirect_uri": "http://127.0.0.1:8000/admin/sign-in/callback",
         "scope": "openid email profile",
         "prompt": "login",
+        "max_age": "900",
     }
     for once in ("state", "nonce", "code_challenge"):
         assert first[once] != second[once]
@@ -105,6 +111,26 @@ def test_a_session_from_before_the_sign_in_is_worth_nothing_after_it(
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
     assert int(cookie["max-age"]) <= 30 * 60
     assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_no_link_begins_a_sign_in_and_no_stranger_leaves_a_row(between: Between, settings: Any) -> None:
+    strict = Client(enforce_csrf_checks=True)
+
+    led = strict.get("/admin/sign-in", {"next": "/admin/orders/order/?q=1"})
+    forged = strict.post("/admin/sign-in", {"next": "/admin/"})
+    page = strict.get(led.headers["Location"])
+
+    assert led.headers["Location"] == "/admin/login/?next=%2Fadmin%2Forders%2Forder%2F%3Fq%3D1"
+    assert forged.status_code == 403
+    elsewhere = strict.get("/admin/sign-in", {"next": "//elsewhere.example"})
+    assert elsewhere.headers["Location"] == "/admin/login/?next=%2Fadmin%2F"
+    assert not Session.objects.exists()
+    assert between.asked == []
+    assert f"form-action 'self' {settings.SIGN_IN_ORIGIN}".strip() in page.headers["Content-Security-Policy"]
+    token = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.content.decode())[0]
+    begun = strict.post("/admin/sign-in", {"csrfmiddlewaretoken": token})
+    assert begun.headers["Location"].startswith(f"{between.url}/oauth2/authorize?")
+    assert Session.objects.count() == 1
 
 
 # --- where to ---------------------------------------------------------------------------------------------------------
@@ -253,6 +279,26 @@ FORGED: dict[str, Callable[[dict[str, Any]], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("seconds", "verdict"), [(0, 302), (-4, 302), (-120, 400), (-86_400, 400)])
+def test_whom_the_provider_did_not_ask_again_is_not_signed_in(
+    provider: Provider, browser_of_staff: Staff, between: Between, seconds: int, verdict: int
+) -> None:
+    between.forge = lambda claims: signed(claims | {"auth_time": claims["iat"] + seconds})
+
+    assert browser_of_staff.signs_in(provider.knows("again", "staff")).status_code == verdict
+    assert browser_of_staff.is_inside == (verdict == 302)
+
+
+@pytest.mark.parametrize("auth_time", ["soon", True, 1.5, []])
+def test_a_time_that_is_none_proves_nothing(
+    provider: Provider, browser_of_staff: Staff, between: Between, auth_time: Any
+) -> None:
+    between.forge = lambda claims: signed(claims | {"auth_time": auth_time})
+
+    assert browser_of_staff.signs_in(provider.knows("again", "staff")).status_code in {400, 503}
+    assert nobody_was_signed_in(browser_of_staff)
+
+
 @pytest.mark.parametrize("how", FORGED)
 def test_a_forged_token_is_refused(provider: Provider, browser_of_staff: Staff, between: Between, how: str) -> None:
     between.forge = FORGED[how]
@@ -275,11 +321,11 @@ def test_a_wrong_signature_is_refused(provider: Provider, browser_of_staff: Staf
 def test_a_provider_that_is_away_is_told_with_a_way_to_try_again(between: Between, settings: Any) -> None:
     settings.OIDC_ISSUER = f"http://127.0.0.1:{ports.free_port()}"
 
-    page = Client().get("/admin/sign-in", {"next": "/admin/orders/order/"})
+    page = Client().post("/admin/sign-in", {"next": "/admin/orders/order/"})
 
     assert (page.status_code, title_of(page)) == (503, "The sign-in service does not answer")
     assert page.headers["Retry-After"] == "60"
-    assert "/admin/sign-in?next=/admin/orders/order/" in page.content.decode()
+    assert WANTED in page.content.decode()
 
 
 @pytest.mark.parametrize("path", ["/oauth2/token", "/jwks"])
@@ -313,7 +359,7 @@ def test_whoever_tries_again_still_gets_to_where_they_wanted(
     page = browser_of_staff.signs_in(provider.knows("patient", group), "/admin/orders/order/")
 
     assert page.status_code in {400, 403}
-    assert 'href="/admin/sign-in?next=/admin/orders/order/"' in page.content.decode()
+    assert WANTED in page.content.decode()
 
 
 def test_what_an_error_says_is_not_repeated(between: Between) -> None:
@@ -391,7 +437,7 @@ def test_what_counts_as_a_second_factor(claims: dict[str, Any], verdict: bool) -
 
 def test_who_was_shut_out_is_told_and_stays_outside(provider: Provider, browser_of_staff: Staff) -> None:
     browser_of_staff.signs_in(provider.knows("former", "admin"))
-    set_active(users=User.objects.all(), active=False)
+    set_active(users=User.objects.all(), active=False, actor=Actor.part("tests"))
     assert not browser_of_staff.is_inside, "the session that they had is over"
 
     page = browser_of_staff.signs_in("former")
@@ -453,7 +499,7 @@ def test_where_a_provider_signs_in_no_password_is_asked_for_and_none_is_taken(be
     answer = Client().post("/admin/login/", {"username": "staff@example.com", "password": "Vibecode-demo-1!"})
 
     assert 'type="password"' not in page
-    assert 'href="/admin/sign-in?next=/admin/orders/order/"' in page
+    assert WANTED in page
     assert answer.status_code == 403
     assert "sessionid" not in answer.cookies
 

@@ -213,12 +213,12 @@ def test_only_what_can_be_done_is_offered(staff: Desk, order: Order) -> None:
         page = staff.open("orders_order_change", order.pk).content.decode()
         return set(re.findall(rf"/orders/order/{order.pk}/([a-z-]+)/", page)) - {"change", "history"}
 
-    assert offers() == {"ship", "refund", "note", "cancel"}
+    assert offers() == {"ship", "packing-slip", "refund", "note", "cancel"}
     ship_order(order=order, items={"LAMP": 1}, actor=SOMEBODY)
-    assert offers() == {"ship", "deliver", "refund", "return", "note"}
+    assert offers() == {"ship", "packing-slip", "parcels", "deliver", "refund", "return", "note"}
     order.refresh_from_db()
     request_refund(order=order, reason="", actor=SOMEBODY)
-    assert offers() == {"deliver", "note"}
+    assert offers() == {"parcels", "deliver", "note"}
 
 
 def test_a_dialog_of_no_order_is_a_404(staff: Desk, order: Order) -> None:

@@ -46,7 +46,7 @@ def desk(look: Looker, desk_server: WebServer, provider: Provider) -> Opener:
 
 def sign_in(window: Look, sub: str) -> None:
     """From our sign-in page through the provider's."""
-    window.page.get_by_role("link", name=BUTTON).click()
+    window.page.get_by_role("button", name=BUTTON).click()
     window.page.get_by_label("Subject").fill(sub)
     window.page.get_by_role("button", name="Authorize", exact=True).click()
     window.page.wait_for_url(f"{window.origin}/**")
@@ -75,7 +75,7 @@ def test_staff_sign_in_through_the_provider_and_out_again(desk: Opener, provider
     assert window.page.get_by_text("You are signed out").is_visible()
     assert window.is_clean()
     window.go("/admin/")
-    assert window.page.get_by_role("link", name=BUTTON).is_visible()
+    assert window.page.get_by_role("button", name=BUTTON).is_visible()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])

@@ -1,13 +1,14 @@
 """The queue `pictures`: smaller copies of a picture, once, and none of a picture that is gone."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from catalog import images
 from catalog.models import Product, ProductImage
-from catalog.pictures import examine, keep_picture
+from catalog.pictures import ask_for_copies, examine, keep_picture
 from tests.catalog.files import a_picture, opened
 from tests.catalog.test_pictures import _tidy_bucket, keys, stored  # noqa: F401 -- a fixture
 from tests.in_process import Caller
@@ -81,7 +82,8 @@ def test_of_a_picture_that_was_removed_nothing_stays_behind(
 
     assert deliver("pictures", fact) == []
 
-    assert not ProductImage.objects.exclude(preview="").exists()
+    for kept_row in ProductImage.objects.all():  # it names no file that is not there
+        assert (kept_row.preview, kept_row.thumbnail) == (kept_row.file, kept_row.file)
     assert keys("products/lamp") <= {str(image.file.name)}
     assert ProcessedMessage.objects.get(consumer="pictures").handled_at is not None
 
@@ -117,3 +119,35 @@ def test_a_copy_of_every_kind_is_as_large_as_the_original_at_most(content: bytes
 
 def test_a_tower_is_no_higher_than_twice_its_width() -> None:
     assert opened(images.shrink(a_picture("PNG", (100, 4000)), 160)).size == (8, 320)
+
+
+def test_a_picture_that_cannot_be_shrunk_is_its_own_copies_and_is_asked_for_no_more(
+    stranger: Caller, product: Make
+) -> None:
+    image, fact = kept(product("LAMP"), a_picture("JPEG", (1000, 500)))
+    bucket.put(str(image.file.name), b"\xff\xd8\xff no picture any more", content_type="image/jpeg")
+    ProductImage.objects.update(created_at=datetime.now(UTC) - timedelta(days=2))
+
+    assert deliver("pictures", fact) == []
+
+    image.refresh_from_db()
+    assert (image.thumbnail, image.preview) == (image.file, image.file)
+    assert keys("products/lamp") == {str(image.file.name)}
+    shown = stranger.get("/products/LAMP").json()["images"][0]
+    assert shown["thumbnailUrl"] == shown["previewUrl"] == shown["url"]
+    assert ask_for_copies() == 0
+
+
+def test_what_memory_cannot_hold_comes_back(product: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> bytes:
+        raise MemoryError
+
+    image, fact = kept(product("LAMP"), a_picture())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "_shrunk", out_of_memory)
+        assert deliver("pictures", fact) == ["0"]
+
+    image.refresh_from_db()
+    assert not image.preview
+    assert deliver("pictures", fact) == []

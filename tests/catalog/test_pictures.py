@@ -13,6 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
+from catalog import pictures
 from catalog.consumers import sweep
 from catalog.models import Product, ProductImage
 from catalog.pictures import LARGEST_UPLOAD, begin_upload, complete_upload, remove_picture
@@ -361,6 +362,56 @@ def test_of_two_that_look_at_one_file_at_once_the_later_one_finds_what_became_of
         assert keys("products/lamp") == keys("uploads/") == set()
 
 
+@pytest.mark.parametrize("when", ["read", "laid"])
+def test_of_two_files_posted_to_one_form_the_one_that_is_shown_is_the_one_that_was_described(
+    staff: Caller, product: Make, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    lamp = product("LAMP")
+    begun = begin(staff).json()
+    first, second = a_picture(size=(64, 48)), a_picture(size=(30, 90))
+    store(begun, first)
+    answers: list[Any] = []
+
+    def another() -> Any:
+        """While the first request is at work the browser posts another file, and says that it is there."""
+        if not answers:
+            answers.append(None)
+            store(begun, second)
+            answers[0] = complete(staff, begun)
+
+    if when == "read":  # the first one has read its file, and not yet shown it
+        examine = pictures.examine
+        monkeypatch.setattr(pictures, "examine", lambda **file: another() or examine(**file))
+    else:  # it has laid its file under the public name, and not yet written the row
+        show = pictures._show
+        monkeypatch.setattr(pictures, "_show", lambda *asked: another() or show(*asked))
+    answer = complete(staff, begun)
+
+    assert (answer.status_code, answers[0].status_code) == (200, 200)
+    [shown] = lamp.pictures
+    assert opened(stored(str(shown.file.name))).size == (shown.width, shown.height)
+    assert (shown.width, shown.height) == ((30, 90) if when == "read" else (64, 48))
+    assert keys("products/lamp") == {str(shown.file.name)}
+    assert OutboxEvent.objects.filter(detail_type="Picture Stored").count() == 1
+
+
+def test_what_a_request_laid_that_died_is_shown_by_the_next_one(
+    staff: Caller, product: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lamp = product("LAMP")
+    begun = begin(staff).json()
+    store(begun, a_picture(size=(64, 48)))
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "_show", lambda *_: 1 / 0)
+        assert complete(staff, begun).status_code == 500
+    store(begun, a_picture(size=(30, 90)))
+
+    assert complete(staff, begun).status_code == 200
+
+    [shown] = lamp.pictures
+    assert opened(stored(str(shown.file.name))).size == (shown.width, shown.height) == (64, 48)
+
+
 def test_the_storage_away_is_503_and_changes_nothing(staff: Caller, product: Make, settings: Any) -> None:
     product("LAMP")
     begun = begin(staff).json()
@@ -386,7 +437,7 @@ def test_s3_is_not_waited_for_inside_a_transaction(
 
         return call
 
-    for name in ("read", "put", "delete"):
+    for name in ("read", "put_first", "delete"):
         monkeypatch.setattr(bucket, name, watched(getattr(bucket, name)))
 
     assert complete(staff, begun).status_code == 200

@@ -10,10 +10,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from openpyxl import load_workbook
+from pypdf import PdfReader
 
-from orders.jobs import export_orders, ship_orders
+from orders.jobs import export_orders, print_packing_slips, ship_orders
 from orders.models import Order, Shipment
-from orders.services import cancel_order, complete_order, deduct_held_stock
+from orders.services import cancel_order, complete_order, deduct_held_stock, ship_order
 from orders.workflow import process_payment
 from tests.in_process import Caller, make_product, order_body
 from tests.jobs.conftest import Clerk
@@ -134,7 +135,7 @@ def test_an_export_has_each_order_once_and_a_link_that_opens_it(
     customer = orders[0].user
     customer.name = "=HYPERLINK(1)"
     customer.save(update_fields=["name"])
-    monkeypatch.setattr("orders.jobs.PART", 2)
+    monkeypatch.setattr("vibecode.jobs.exports.PART", 2)
     monkeypatch.setattr("orders.jobs.ExportOrders.chunk", 1)
     browser = browser_of(clerk)
 
@@ -181,3 +182,28 @@ def test_an_export_whose_end_was_lost_is_ended_by_the_sweeps_message(
 
     job.refresh_from_db()
     assert (job.state, bool(job.result)) == ("done", True)
+
+
+def test_packing_slips_of_many_are_one_file_without_what_shipped_meanwhile(
+    hire: Callable[..., Clerk], paid: Callable[[int], list[Order]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders, clerk = paid(5), hire("warehouse")
+    monkeypatch.setattr("orders.jobs.SLIPS_PART", 2)
+    monkeypatch.setattr("orders.jobs.PackingSlips.chunk", 1)
+    with pytest.raises(Denied):
+        print_packing_slips(orders=Order.objects.all(), actor=hire("finance").actor)
+
+    job = print_packing_slips(orders=Order.objects.all(), actor=clerk.actor)
+    ship_order(order=orders[4], actor=clerk.actor)
+    clerk.works()
+
+    job.refresh_from_db()
+    assert (job.state, job.rows, job.done, job.lines.count()) == ("done", 3, 3, 0)
+    link = browser_of(clerk).get(reverse("admin:vibecode_job_change", args=[job.pk])).context["link"]
+    stored = httpx.get(link, trust_env=False)
+    assert stored.headers["Content-Type"] == "application/pdf"
+    assert stored.headers["Content-Disposition"] == f'attachment; filename="packing-slips-{job.pk}.pdf"'
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(stored.content)).pages]
+    assert len(pages) == 4
+    for order, page in zip(orders[:4], pages, strict=True):
+        assert order.number in page

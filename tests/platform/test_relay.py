@@ -34,6 +34,7 @@ from vibecode.local.ports import free_port
 from vibecode.models import OutboxEvent, ProcessedMessage
 from vibecode.outbox import on_wake_up, purge, send_again, sweep
 from vibecode.relay import MOST_BYTES, Passed, relay
+from vibecode.rights import Actor
 
 __all__ = ["listener", "scripted_bus"]  # pytest finds them here
 
@@ -415,7 +416,9 @@ def test_a_parked_fact_that_is_sent_again_leaves_before_the_later_ones_it_held_b
     scripted_bus.calls.clear()
 
     assert relay().sent == 0
-    assert send_again(OutboxEvent.objects.filter(subject="a")) == 1  # the second waits anyway
+    assert (
+        send_again(OutboxEvent.objects.filter(subject="a"), actor=Actor.part("tests")) == 1
+    )  # the second waits anyway
     assert (only("a").attempts, only("a").last_error) == (0, "")
 
     assert relay().sent == 2

@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission
 
+from accounts.services import register_user, set_active
 from orders.models import Order
 from tests.in_process import Caller, make_product, sign_in
 from tests.platform.answers import assert_refused
+from vibecode import dead_letters, outbox, resources
+from vibecode.errors import Denied
+from vibecode.models import OutboxEvent
 from vibecode.rights import GROUPS, Actor, Right
 
 SEES_ORDERS = {"support", "warehouse", "finance", "staff", "admin"}
@@ -111,3 +115,24 @@ def test_the_admin_opens_to_each_group_what_its_rights_need(db: None) -> None:
             assert (codename in opened) == (right in rights), (group, right)
         assert "view_product" in opened, group
         assert not {name for name in opened if name.startswith("delete_order")} or group == "admin"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_services_ask_for_people_and_machinery_whoever_calls_them(db: None, group: str) -> None:
+    somebody, actor = register_user(sub="somebody", email="somebody@example.com"), Actor.person("x", [group])
+    asked: dict[Right, Callable[[], object]] = {
+        Right.PEOPLE: lambda: set_active(users=[somebody], active=False, actor=actor),
+        Right.MACHINERY: lambda: outbox.send_again(OutboxEvent.objects.none(), actor=actor),
+    }
+
+    for right, call in asked.items():
+        if right in GROUPS[group]:
+            call()
+        else:
+            with pytest.raises(Denied):
+                call()
+    if Right.MACHINERY not in GROUPS[group]:
+        with pytest.raises(Denied):
+            dead_letters.send_again(resources.QUEUES[0], actor=actor)
+    somebody.refresh_from_db()
+    assert somebody.is_active == (group != "admin")

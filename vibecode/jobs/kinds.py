@@ -84,6 +84,7 @@ class ImportKind(Kind):
 
     form: ClassVar[type[RowForm]]
     once: ClassVar[str] = ""  # the column of which a file has each value once
+    told: ClassVar[Sequence[str]] = ()  # columns that an export has for people: an import leaves them out
 
     @property
     def columns(self) -> dict[str, forms.Field]:

@@ -146,7 +146,8 @@ def _table_of(job: Job, kind: ImportKind, *, correcting: bool) -> dict[int, dict
     check_size(stored.size)
     required = [name for name, column in kind.columns.items() if column.required]
     if not correcting:
-        return read_table(stored.content, columns=list(kind.columns), required=required)
+        table = read_table(stored.content, columns=[*kind.columns, *kind.told], required=required)
+        return {number: {name: row[name] for name in kind.columns if name in row} for number, row in table.items()}
     names = [NUMBER, ERROR, *kind.columns]
     return _corrections(job, read_table(stored.content, columns=names, required=[NUMBER, *required]))
 

@@ -23,7 +23,11 @@ LARGEST_UNPACKED = 80 * 2**20  # bytes of XML in an XLSX: a small file can hold 
 LONGEST_CELL = 20_000
 # https://owasp.org/www-community/attacks/CSV_Injection, with the full-width signs that some spreadsheets take as well
 RISKY = "=+\\-@\t\r\n＝＋－＠"
-TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+TYPES = {
+    "csv": "text/csv",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pdf": "application/pdf",
+}
 
 _risky = re.compile(rf"'*[{RISKY}]")
 _defused = re.compile(rf"'+[{RISKY}]")
@@ -50,6 +54,11 @@ def plain(text: str) -> str:
     """The text that was meant: without the apostrophe that keeps it from being run."""
     text = text.strip()
     return text[1:] if _defused.match(text) else text
+
+
+def as_kept(text: str) -> str:
+    """What is left of a text once it was written to a file and read again: by this, two texts are the same."""
+    return _unwritable.sub("", text).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def is_formula(text: str) -> bool:

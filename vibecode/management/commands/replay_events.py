@@ -14,6 +14,7 @@ from vibecode.management.progress import progress_bar
 from vibecode.models import OutboxEvent, OutboxEventQuerySet, ProcessedMessage
 from vibecode.outbox import send_again
 from vibecode.resources import QUEUES
+from vibecode.rights import Actor
 from vibecode.schemas import facts
 
 BATCH = 500
@@ -71,7 +72,7 @@ class Command(BaseCommand):
         with progress_bar("queueing", len(found)) as advance:
             for start in range(0, len(found), BATCH):
                 ids = [pk for pk, _ in found[start : start + BATCH]]
-                sent += send_again(OutboxEvent.objects.filter(pk__in=ids))
+                sent += send_again(OutboxEvent.objects.filter(pk__in=ids), actor=Actor.part("replay_events"))
                 advance(len(ids))
         self.stdout.write(f"{sent:,} facts queued to be sent again")
 

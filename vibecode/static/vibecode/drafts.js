@@ -57,7 +57,7 @@
   };
 
   const send = ({ target: form }) => {
-    if (form.method !== "post" || ["login-form", "logout-form", "changelist-form"].includes(form.id)) return;
+    if (form.method !== "post" || ["login-form", "sign-in-form", "logout-form", "changelist-form"].includes(form.id)) return;
     const fields = fieldsOf(form).map(([key, field]) => [key, valueOf(field)]);
     keep({ who, address: addressOf(form), fields, at: Date.now(), ended: false });
   };
@@ -70,7 +70,7 @@
     else {
       keep({ ...draft, ended: true });
       const text = "Your session has ended. What you typed is kept in this tab, and is there again once you have signed in.";
-      document.querySelector('#login-form, a[href*="/admin/sign-in"]')?.before(note("mb-6", text));
+      document.querySelector("#login-form, #sign-in-form")?.before(note("mb-6", text));
     }
   };
 
