@@ -7,6 +7,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAGE ?= dev
 ARCHITECTURE ?= arm64
+ORDERS ?= 1000000
 
 .PHONY: help
 help: ## list the targets
@@ -42,6 +43,10 @@ test-full: install ## run every test at full scale: more rows, seeds and cases
 .PHONY: bench
 bench: install ## run the benchmarks: tables of ratios
 	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks
+
+.PHONY: bench-scale
+bench-scale: install ## measure every list in a shop of a million orders: statements, plans, milliseconds (ORDERS=1000000)
+	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks.scale --orders $(ORDERS)
 
 # --- AWS -------------------------------------------------------------------------------------------------------------
 .PHONY: package

@@ -12,13 +12,14 @@ from orders.models import Order
 from orders.services import ship_order
 from vibecode import bucket
 from vibecode.jobs.kinds import Kind, RowRefused
-from vibecode.jobs.running import begin_job, make_job
-from vibecode.jobs.tables import TYPES, write_table
+from vibecode.jobs.running import NotNow, begin_job, make_job
+from vibecode.jobs.tables import MOST_ROWS, TYPES, write_table
 from vibecode.models import Job, JobRow
 from vibecode.resources import UPLOADS
 from vibecode.rights import Actor, Right
 
 PART = 500  # orders of one row of an export
+MOST_EXPORTED = 100_000  # orders of one file, which a request can still name
 COLUMNS = (
     "order", "placed", "status", "payment", "fulfilment", "customer", "email", "units",
     "currency", "subtotal", "shipping", "tax", "total",
@@ -29,7 +30,7 @@ MONEY = {COLUMNS.index(name) for name in ("subtotal", "shipping", "tax", "total"
 # --- shipping --------------------------------------------------------------------------------------------------------
 def ship_orders(*, orders: QuerySet[Order], actor: Actor) -> Job:
     """A job that ships every order of a list as it is now, once it is begun. Raises Denied or NotNow."""
-    rows = orders.order_by("id").values_list("pk", "number").iterator(chunk_size=1000)
+    rows = orders.order_by("id").values_list("pk", "number")[: MOST_ROWS + 1]  # one too many is refused
     data = ({"id": pk, "order": number} for pk, number in rows)
     return make_job(kind="ship-orders", rows=data, note="A parcel with all that is left", actor=actor)
 
@@ -62,7 +63,10 @@ class ShipOrders(Kind):
 # --- exporting -------------------------------------------------------------------------------------------------------
 def export_orders(*, orders: QuerySet[Order], form: str, actor: Actor) -> Job:
     """A job that writes a list of orders to a file, csv or xlsx; it has begun. Raises Denied or NotNow."""
-    ids = orders.order_by("id").values_list("pk", flat=True).iterator(chunk_size=1000)
+    actor.must(Right.EXPORT)
+    ids = list(orders.order_by("id").values_list("pk", flat=True)[: MOST_EXPORTED + 1])
+    if len(ids) > MOST_EXPORTED:
+        raise NotNow(f"That is more than {MOST_EXPORTED:,} orders in one file: narrow the list, by days for example.")
     params = {"form": form, "secret": secrets.token_hex(16)}  # nobody guesses the name of the file
     parts = ({"ids": list(part)} for part in batched(ids, PART))
     job = make_job(kind="export-orders", rows=parts, params=params, actor=actor)

@@ -74,7 +74,6 @@ def seed_shop(*, size: Size, now: datetime | None = None, say: Callable[[str], o
                 fill(title, statement)
             for first, last in _batches(size.orders):
                 fill(f"orders: {last:,} of {size.orders:,}", _ORDERS, first=first, last=last)
-            fill("deliveries of goods", _RECEIVED)
             cursor.execute("ANALYZE orders_order; ANALYZE orders_orderline")
             for first, last in _batches(size.orders):
                 for statement in _STORIES:
@@ -629,6 +628,7 @@ SELECT 'import-prices', 'done', 'seed-colleague-4', '{}', 'prices-' || n || '.cs
 FROM generate_series(1, 200) n CROSS JOIN LATERAL (SELECT %(now)s - interval '30 days' * n / 201 AS moment) at
 """
 _AFTER = (
+    ("deliveries of goods", _RECEIVED),
     ("stock", _STOCK),
     ("figures: days", _DAYS),
     ("figures: sales", _SALES),

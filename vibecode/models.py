@@ -90,6 +90,8 @@ class OutboxEvent(models.Model):
             models.Index(fields=["sent_at", "id"], name="outbox_sent", condition=Q(sent_at__isnull=False)),
             # The count of what staff must look at: the sweep's metric, the admin's filter.
             models.Index(fields=["id"], name="outbox_parked", condition=Q(parked_at__isnull=False)),
+            # Facts of one type, newest first: the admin's filter.
+            models.Index(fields=["detail_type", "-id"], name="outbox_by_type"),
             # The page of one order's facts in the admin.
             models.Index(fields=["subject", "id"], name="outbox_by_subject"),
         ]

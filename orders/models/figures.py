@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import connection, models
-from django.db.models import Q, Sum
+from django.db.models import Max, Q, Sum
 
 from catalog.models import Product
 from orders.models.order import Order
@@ -77,8 +77,10 @@ class DailySalesQuerySet(models.QuerySet["DailySales"]):
         """
         return (
             self.filter(day__gte=first, day__lte=last)
-            .values("product", sku=models.F("product__sku"), name=models.F("product__name"))
-            .annotate(sold=Sum("units"), taken=Sum("revenue"))
+            .values("product")  # alone: by the names beside it PostgreSQL would sort what it can add up in memory
+            .annotate(
+                sku=Max("product__sku"), name=Max("product__name"), sold=Sum("units"), taken=Sum("revenue")
+            )
             .filter(sold__gt=0)
             .order_by("-sold", "product")
         )
