@@ -2,7 +2,8 @@
 
 For each list the dearest of all its pages (`--all` prints every one): its statements, the busiest node of any plan with
 the rows that it looked at, the blocks of 8 kB that all of its statements read and the milliseconds that PostgreSQL
-worked on them, and the median of three requests in milliseconds, in this process and without a network. Another shop's size: `make bench-scale ORDERS=200000`.
+worked on them, and the median of three requests in milliseconds, in this process and without a network.
+A shop of another size: `make bench-scale ORDERS=200000`.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -87,15 +89,16 @@ def _pages() -> Iterator[Page]:
     boss, known = desk_of("admin"), known_things()
     staff = Caller(sign_in("staff@example.com", "staff")["AccessToken"])
     for span in ("today", "30-days"):
-        yield f"home, {span}", "", lambda span=span: boss.open("index", range=span)  # type: ignore[misc]  # of this round
-    for model, model_admin in sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label_lower):  # noqa: SLF001 -- Django has no other
-        name = f"{model._meta.label_lower.replace('.', '_')}_changelist"
-        for query in queries_of(model_admin, boss.open(name), known):
+        yield f"home, {span}", "", partial(boss.open, "index", range=span)
+    lists = sorted(admin.site._registry.values(), key=lambda desk: desk.opts.label_lower)  # noqa: SLF001 -- there is no other way
+    for desk in lists:
+        page = f"{desk.opts.label_lower.replace('.', '_')}_changelist"
+        for query in queries_of(desk, boss.open(page), known):
             written = " ".join(f"{key}={value}" for key, value in query.items())
-            yield str(model._meta.verbose_name_plural), written, lambda name=name, query=query: boss.open(name, **query)  # type: ignore[misc]
+            yield str(desk.opts.verbose_name_plural), written, partial(boss.open, page, **query)
     for address in api_lists():
         asked = address.format(**known)
-        yield f"API {address.partition('?')[0]}", asked.partition("?")[2], lambda asked=asked: staff.get(asked)  # type: ignore[misc]
+        yield f"API {address.partition('?')[0]}", asked.partition("?")[2], partial(staff.get, asked)
 
 
 if __name__ == "__main__":

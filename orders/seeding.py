@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from orders.models import ORDERS_NOW, REFUNDS_NOW, Order
+from orders.models import ORDERS_NOW, Order
 from vibecode.errors import Conflict
 
 BATCH = 50_000  # orders a statement
@@ -57,7 +57,12 @@ def seed_shop(*, size: Size, now: datetime | None = None, say: Callable[[str], o
 
     Raises NotEmpty, and OperationalError when something else is at the tables.
     """
-    names = {"orders": size.orders, "products": size.products, "customers": size.customers, "zone": settings.TIME_ZONE}
+    names: dict[str, Any] = {
+        "orders": size.orders,
+        "products": size.products,
+        "customers": size.customers,
+        "zone": settings.TIME_ZONE,
+    }
     names |= {"currency": settings.SHOP_CURRENCY, "now": now or datetime.now(UTC), **_PEOPLE, **_handlers()}
     with transaction.atomic(), connection.cursor() as cursor:
 
@@ -127,10 +132,70 @@ def _handlers() -> dict[str, list[str]]:
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------
-_GIVEN = "Ada Grace Olivia Noah Amelia Oscar Priya Mateo Zoë Björn Łucja François Aoife Siobhán Chloé Jürgen".split()
-_FAMILY = "Hopper Lovelace Okafor García Müller Østergaard Kowalczyk O’Brien Nakamura Şahin Dvořák Singh".split()
-_MAILS = "ada grace olivia noah amelia oscar priya mateo zoe bjorn lucja francois aoife siobhan chloe jurgen".split()
-_MAIL_ENDS = "hopper lovelace okafor garcia muller ostergaard kowalczyk obrien nakamura sahin dvorak singh".split()
+_GIVEN = [
+    "Ada",
+    "Grace",
+    "Olivia",
+    "Noah",
+    "Amelia",
+    "Oscar",
+    "Priya",
+    "Mateo",
+    "Zoë",
+    "Björn",
+    "Łucja",
+    "François",
+    "Aoife",
+    "Siobhán",
+    "Chloé",
+    "Jürgen",
+]
+_FAMILY = [
+    "Hopper",
+    "Lovelace",
+    "Okafor",
+    "García",
+    "Müller",
+    "Østergaard",
+    "Kowalczyk",
+    "O’Brien",
+    "Nakamura",
+    "Şahin",
+    "Dvořák",
+    "Singh",
+]
+_MAILS = [
+    "ada",
+    "grace",
+    "olivia",
+    "noah",
+    "amelia",
+    "oscar",
+    "priya",
+    "mateo",
+    "zoe",
+    "bjorn",
+    "lucja",
+    "francois",
+    "aoife",
+    "siobhan",
+    "chloe",
+    "jurgen",
+]
+_MAIL_ENDS = [
+    "hopper",
+    "lovelace",
+    "okafor",
+    "garcia",
+    "muller",
+    "ostergaard",
+    "kowalczyk",
+    "obrien",
+    "nakamura",
+    "sahin",
+    "dvorak",
+    "singh",
+]
 _FOREIGN = {
     "王小明": "wang.xiaoming",
     "田中 さくら": "tanaka.sakura",

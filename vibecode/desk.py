@@ -169,7 +169,9 @@ class ShopAdmin(ModelAdmin):
         """Django's; but nobody changes a whole table by a tick of a box."""
         everything = request.POST.get("select_across") == "1"
         if everything and request.POST.get("action") not in self.bounded_actions and queryset[MOST_LISTED:].exists():
-            messages.error(request, f"Nothing was done: that is more than {MOST_LISTED:,} at once. Narrow the list first.")
+            messages.error(
+                request, f"Nothing was done: that is more than {MOST_LISTED:,} at once. Narrow the list first."
+            )
             return None
         answer: HttpResponse | None = super().response_action(request, queryset, **where)
         return answer
@@ -204,7 +206,7 @@ class ShopAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """By the rows' own ``matching``, where they have one; what it refuses to look for is said above an empty list."""
+        """By the rows' own ``matching``, where they have one; what that refuses is said above an empty list."""
         words = search_term.replace("\x00", "").strip()
         if not words or not hasattr(queryset, "matching"):
             found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, words)

@@ -3,9 +3,10 @@
 Called by vibecode.desk. What can be promised of a list, and what not, stands in docs/scale.md.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from django.core.paginator import Paginator
+from django.db import models
 from django.db.models import Value
 from django.http import HttpRequest
 from django.utils.functional import cached_property
@@ -29,7 +30,8 @@ class ShortPaginator(Paginator):  # type: ignore[type-arg]  # of whatever the li
     @cached_property
     def count(self) -> int:
         """How many there are, as far as it matters: an index alone answers."""
-        rows = self.object_list.order_by().annotate(one=Value(1)).values("one")  # type: ignore[union-attr]  # a QuerySet
+        listed = cast("models.QuerySet[Any]", self.object_list)
+        rows = listed.order_by().annotate(one=Value(1)).values("one")
         found: int = rows[: MOST_LISTED + 1].count()
         return MoreThan(MOST_LISTED) if found > MOST_LISTED else found
 
@@ -45,6 +47,7 @@ class ShortChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """One statement counts, one finds the page, one reads its rows."""
         super().get_results(request)
-        keys = list(self.result_list.values_list("pk", flat=True))
+        page: models.QuerySet[Any] = vars(self)["result_list"]
+        keys = list(page.values_list("pk", flat=True))
         rows: dict[Any, Any] = self.apply_select_related(self.root_queryset).in_bulk(keys) if keys else {}
         self.result_list = [rows[key] for key in keys if key in rows]

@@ -14,7 +14,6 @@ from orders.models.order import Order, OrderQuerySet
 from orders.models.payment import Payment, Refund
 from orders.status import OrderStatus, PaymentState, RefundState
 
-
 MOST_IN_NEED = 2000  # orders: with more of them something else is wrong
 
 

@@ -205,7 +205,7 @@ class Order(models.Model):
             # Staff's list, newest first, and by status.
             models.Index(fields=["-created_at", "-id"], name="order_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="order_by_status"),
-            # Staff's filters: the few that are not where nearly all orders end, which the newest list itself finds at once.
+            # Staff's filters: the few that are not where nearly all orders end; those the newest list finds at once.
             models.Index(
                 fields=["payment_status", "-created_at", "-id"],
                 name="order_by_payment",

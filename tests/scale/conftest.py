@@ -59,9 +59,7 @@ def _seeded(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 
 
 @pytest.fixture
-def large_shop(
-    _seeded: None, django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Size]:
+def large_shop(_seeded: None, django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Size]:
     """The application over the large shop; how large it is."""
     monkeypatch.setattr(ShopAdmin, "list_per_page", 10)  # what a page makes of its rows in HTML is not asked here
     with looking_into(NAME, django_db_blocker):

@@ -67,26 +67,27 @@ def queries_of(model_admin: "admin.ModelAdmin[Any]", plain: Any, known: Mapping[
 def _choices(spec: Any, known: Mapping[str, str]) -> Iterator[Query]:
     match spec:
         case DayFilter():
-            for first, last in _days():
-                yield {f"{spec.parameter_name}_from": localize_input(first), f"{spec.parameter_name}_to": localize_input(last)}
+            yield from (_span(spec, *map(localize_input, days)) for days in _days())
         case RangeNumericFilter():
-            for span in WRITTEN[spec.parameter_name]:
-                first, _, last = span.partition("-")
-                yield {f"{spec.parameter_name}_from": first, f"{spec.parameter_name}_to": last}
+            yield from (_span(spec, *span.split("-")) for span in WRITTEN[spec.parameter_name])
         case AutocompleteSelectFilter():
             yield from ({spec.lookup_kwarg: known[name]} for name in ("product", "rare_product"))
         case TextFilter():
             yield from ({spec.parameter_name: text} for text in WRITTEN[spec.parameter_name])
         case filters.SimpleListFilter():
-            yield from ({spec.parameter_name: str(value)} for value, _ in spec.lookup_choices)
+            yield from ({str(spec.parameter_name): str(value)} for value, _ in spec.lookup_choices)
         case filters.ChoicesFieldListFilter():
-            yield from ({spec.lookup_kwarg: str(value)} for value, _ in spec.field.flatchoices)
+            yield from ({str(spec.lookup_kwarg): str(value)} for value, _ in spec.field.flatchoices)
         case filters.BooleanFieldListFilter():
-            yield from ({spec.lookup_kwarg: value} for value in "10")
+            yield from ({str(spec.lookup_kwarg): value} for value in "10")
         case filters.RelatedFieldListFilter():
-            yield from ({spec.lookup_kwarg: str(value)} for value, _ in spec.lookup_choices[:5])
+            yield from ({str(spec.lookup_kwarg): str(value)} for value, _ in spec.lookup_choices[:5])
         case _:
             raise AssertionError(f"{type(spec).__name__}: say in tests/scale/pages.py what can be chosen in it")
+
+
+def _span(spec: Any, first: str, last: str) -> Query:
+    return {f"{spec.parameter_name}_from": first, f"{spec.parameter_name}_to": last}
 
 
 def _days() -> list[tuple[date, date]]:
@@ -102,7 +103,8 @@ def known_things() -> dict[str, str]:
     goods = Product.objects.filter(sku__startswith="VB-").order_by("sku")
     event = OutboxEvent.objects.order_by("pk").first()
     key = IdempotencyKey.objects.order_by("pk").first()
-    assert event is not None and key is not None
+    assert event is not None
+    assert key is not None
     first, last = goods[0], goods.reverse()[0]
     return {
         "order": middle.number, "order_begins": middle.number[:14], "email": middle.user.email,
@@ -118,7 +120,14 @@ def api_lists() -> list[str]:
     orders += [f"?status={status}" for status in OrderStatus]
     words = ("{order}", "{order_begins}", "{email}", "{sku}", "{rare_sku}", "grace hopper", "nobody", "王小明")
     orders += [f"?search={each}" for each in words]
-    products = ["", "?ordering=price", "?ordering=-price", "?ordering=name", "?inStock=true", "?minPrice=20&maxPrice=21"]
-    products += ["?category=seed-kitchen", "?category=seed-bath-mini", "?category=none"]
+    products = [
+        "",
+        "?ordering=price",
+        "?ordering=-price",
+        "?ordering=name",
+        "?inStock=true",
+        "?minPrice=20&maxPrice=21",
+    ]
+    products += ["?minPrice=20&maxPrice=21", "?category=seed-kitchen", "?category=seed-bath-mini", "?category=none"]
     products += [f"?search={each}" for each in ("{sku}", "lantern", "cotton bunting", "zzz", "teapot&ordering=price")]
     return [f"/orders{query}" for query in orders] + [f"/products{query}" for query in products]

@@ -1,4 +1,4 @@
-"""What a page makes PostgreSQL look at: each of its statements, with what its plan read. Used by the tests and the benchmark."""
+"""What a page makes PostgreSQL look at: its statements, and what their plans read. Used by tests and benchmark."""
 
 import json
 import time
@@ -82,5 +82,5 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _looked_at(node: dict[str, Any]) -> float:
     """Rows that a node gave and those that it threw away, in all its loops."""
     thrown = ("Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck")
-    rows: float = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown)
-    return rows * node["Actual Loops"]
+    rows = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown)
+    return float(rows * node["Actual Loops"])
