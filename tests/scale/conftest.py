@@ -45,7 +45,8 @@ WHERE oid = ANY(%(tables)s::text[]::regclass[])
 
 
 @pytest.fixture(scope="session")
-def _seeded(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def seeded_database(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The large shop, filled once; its name."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
         server.execute(f"CREATE DATABASE {NAME}")
         try:
@@ -53,14 +54,16 @@ def _seeded(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
                 call_command("migrate", verbosity=0)
                 seed_shop(size=SIZE)
                 _pretend(years=YEARS // SIZE.orders)
-            yield
+            yield NAME
         finally:
             server.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
 
 
 @pytest.fixture
-def large_shop(_seeded: None, django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Size]:
+def large_shop(
+    seeded_database: str, django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Size]:
     """The application over the large shop; how large it is."""
     monkeypatch.setattr(ShopAdmin, "list_per_page", 10)  # what a page makes of its rows in HTML is not asked here
-    with looking_into(NAME, django_db_blocker):
+    with looking_into(seeded_database, django_db_blocker):
         yield SIZE
