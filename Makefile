@@ -9,6 +9,7 @@ STAGE ?= dev
 ARCHITECTURE ?= arm64
 # In two processes over one set of engines: tests/side_by_side.py says what runs beside what.
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-restart 1
+ORDERS ?= 1000000
 
 .PHONY: help
 help: ## list the targets
@@ -44,6 +45,10 @@ test-full: install ## run every test at full scale: more rows, seeds and cases
 .PHONY: bench
 bench: install ## run the benchmarks: tables of ratios
 	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks
+
+.PHONY: bench-scale
+bench-scale: install ## measure every list in a shop of a million orders: statements, plans, milliseconds (ORDERS=1000000)
+	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m benchmarks.scale --orders $(ORDERS)
 
 # --- AWS -------------------------------------------------------------------------------------------------------------
 .PHONY: package

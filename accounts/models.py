@@ -3,8 +3,12 @@
 from typing import ClassVar, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models import Q
+from django.db.models.functions import Now, Upper
+
+from vibecode.searching import has_trigram
 
 
 class UserQuerySet(models.QuerySet["User"]):
@@ -13,6 +17,16 @@ class UserQuerySet(models.QuerySet["User"]):
     def active(self) -> Self:
         """People who may sign in."""
         return self.filter(is_active=True)
+
+    def matching(self, words: str) -> Self:
+        """Whose e-mail or name has the words in it; begins with them, where user_trigrams could not look for them.
+
+        A single letter means nobody.
+        """
+        if len(words) == 1 and words.isascii():
+            return self.none()  # a letter is in every name
+        how = "icontains" if has_trigram(words) else "istartswith"
+        return self.filter(Q(**{f"email__{how}": words}) | Q(**{f"name__{how}": words}))
 
 
 class UserManager(BaseUserManager["User"]):
@@ -25,6 +39,10 @@ class UserManager(BaseUserManager["User"]):
     def active(self) -> UserQuerySet:
         """People who may sign in."""
         return self.get_queryset().active()
+
+    def matching(self, words: str) -> UserQuerySet:
+        """People by a part of their e-mail or name."""
+        return self.get_queryset().matching(words)
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -46,8 +64,20 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
-        # The admin's list, newest first.
-        indexes = [models.Index(fields=["-created_at", "-id"], name="user_newest")]
+        indexes = [
+            # The admin's list, newest first; and the few in it whom its filters look for.
+            models.Index(fields=["-created_at", "-id"], name="user_newest"),
+            models.Index(fields=["-created_at", "-id"], name="user_shut_out", condition=Q(is_active=False)),
+            models.Index(fields=["-created_at", "-id"], name="user_working_here", condition=Q(is_staff=True)),
+            # Staff's search, of people and of their orders: by a part, or where that is too short, by the beginning.
+            GinIndex(
+                OpClass(Upper("email"), name="gin_trgm_ops"),
+                OpClass(Upper("name"), name="gin_trgm_ops"),
+                name="user_trigrams",
+            ),
+            models.Index(OpClass(Upper("email"), name="text_pattern_ops"), name="user_email_begins"),
+            models.Index(OpClass(Upper("name"), name="text_pattern_ops"), name="user_name_begins"),
+        ]
 
     def __str__(self) -> str:
         return self.email or self.name or self.cognito_sub
@@ -61,8 +91,19 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email.partition("@")[0]
 
 
+MOST_OWNERS = 200  # of a search for addresses
+
+
 class AddressQuerySet(models.QuerySet["Address"]):
-    """Addresses, by whose they are."""
+    """Addresses, by whose they are and what they say."""
+
+    def matching(self, words: str) -> Self:
+        """By a part of the name or city, the beginning of the postal code, or the e-mail or name of whose it is."""
+        people = list(User.objects.matching(words).values_list("pk", flat=True)[:MOST_OWNERS])
+        place = Q(postal_code__istartswith=words)
+        if has_trigram(words):
+            place |= Q(name__icontains=words) | Q(city__icontains=words)
+        return self.filter(place | Q(user__in=people))
 
     def belonging_to(self, user: User) -> Self:
         """One person's addresses."""
@@ -91,6 +132,18 @@ class Address(models.Model):
             models.CheckConstraint(
                 condition=models.Q(country__regex=r"^[A-Z]{2}$"), name="address_country_is_two_letters"
             )
+        ]
+        indexes = [
+            # The admin's list, newest first, and of one country.
+            models.Index(fields=["-created_at", "-id"], name="address_newest"),
+            models.Index(fields=["country", "-created_at", "-id"], name="address_by_country"),
+            # Its search.
+            GinIndex(
+                OpClass(Upper("name"), name="gin_trgm_ops"),
+                OpClass(Upper("city"), name="gin_trgm_ops"),
+                OpClass(Upper("postal_code"), name="gin_trgm_ops"),
+                name="address_trigrams",
+            ),
         ]
 
     def __str__(self) -> str:

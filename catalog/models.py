@@ -24,6 +24,8 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Now, Upper
 from django.utils.text import slugify
 
+from vibecode.searching import has_trigram
+
 SKU_PATTERN = r"[A-Z0-9][A-Z0-9._-]{0,39}"
 
 
@@ -149,8 +151,12 @@ class Product(models.Model):
             models.Index(fields=["created_at", "id"], name="product_newest", condition=Q(status="published")),
             models.Index(fields=["price", "id"], name="product_by_price", condition=Q(status="published")),
             models.Index(fields=["name", "id"], name="product_by_name", condition=Q(status="published")),
-            # Staff list every status, newest first.
+            # Staff list every status, newest first, and sort by what follows.
             models.Index(fields=["-created_at", "-id"], name="product_newest_of_all"),
+            models.Index(fields=["status", "-created_at", "-id"], name="product_by_status"),
+            models.Index(fields=["name", "-created_at", "-id"], name="product_name_of_all"),
+            models.Index(fields=["price", "-created_at", "-id"], name="product_price_of_all"),
+            models.Index(fields=["updated_at", "-created_at", "-id"], name="product_changed"),
             # ?search= by words, and by a part of a name.
             GinIndex(fields=["search"], name="product_search"),
             GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="product_name_trigrams"),
@@ -285,6 +291,10 @@ class StockQuerySet(models.QuerySet["Stock"]):
         """What is for sale and should be ordered anew; served by stock_low."""
         return self.filter(available__lte=F("reorder_point"), product__status=ProductStatus.PUBLISHED)
 
+    def matching(self, words: str) -> Self:
+        """The shelves of the products that match."""
+        return self.filter(product__in=Product.objects.matching(words).values("pk"))
+
     def hold(self, wanted: Mapping[str, int]) -> list[ShelfLine]:
         """Reserve all of the wanted quantities, or none of them, in one statement; tell how each SKU stands.
 
@@ -388,6 +398,21 @@ class Stock(models.Model):
         return f"Stock of {self.product}"
 
 
+class StockMovementQuerySet(models.QuerySet["StockMovement"]):
+    """The ledger, by what moved."""
+
+    def matching(self, words: str) -> Self:
+        """Staff's search: every movement of a SKU, else of an order; else what was done by hand, by reason or actor."""
+        product = Product.objects.filter(sku=words.upper()).values_list("pk", flat=True).first()
+        if product is not None:
+            return self.filter(product=product)
+        causes = [StockMovement.Cause.ORDER, StockMovement.Cause.CANCEL, StockMovement.Cause.REFUND]
+        of_order = self.filter(reference=words.upper(), cause__in=causes, order_line__isnull=False)
+        if of_order.exists() or not has_trigram(words):
+            return of_order
+        return self.filter(Q(reason__icontains=words) | Q(actor__icontains=words), cause=StockMovement.Cause.REQUEST)
+
+
 class StockMovement(models.Model):
     """The ledger: every change of a stock counter, written once and never changed (a trigger sees to that)."""
 
@@ -417,6 +442,8 @@ class StockMovement(models.Model):
     actor = models.CharField(max_length=128, blank=True, help_text="Cognito sub, or what part of the shop it was.")
     created_at = models.DateTimeField(db_default=Now())
 
+    objects = StockMovementQuerySet.as_manager()
+
     class Meta:
         constraints = [
             # A line is reserved once, released once, … by each cause, however often it is asked for.
@@ -444,8 +471,24 @@ class StockMovement(models.Model):
             ),
         ]
         indexes = [
-            # A product's history, newest first: the admin.
-            models.Index(fields=["product", "-id"], name="stock_movement_of_product"),
+            # The ledger in the admin, newest first: all of it, of a product, and what is not of every order's way.
+            models.Index(fields=["-created_at", "-id"], name="stock_movement_newest"),
+            models.Index(fields=["product", "-created_at", "-id"], name="stock_movement_by_product"),
+            models.Index(
+                fields=["kind", "-created_at", "-id"],
+                name="stock_movement_by_kind",
+                condition=~Q(kind__in=["reserve", "deduct"]),
+            ),
+            models.Index(
+                fields=["cause", "-created_at", "-id"], name="stock_movement_by_cause", condition=~Q(cause="order")
+            ),
+            # Its search for what somebody did by hand.
+            GinIndex(
+                OpClass(Upper("reason"), name="gin_trgm_ops"),
+                OpClass(Upper("actor"), name="gin_trgm_ops"),
+                name="stock_movement_trigrams",
+                condition=Q(cause="request"),
+            ),
             # What became of one line: the trigger on returns, and the audit.
             models.Index(fields=["order_line"], name="stock_movement_of_line", condition=Q(order_line__isnull=False)),
         ]

@@ -12,6 +12,7 @@ from orders.slips import Slip, print_slips
 from vibecode.jobs.exports import ExportKind, begin_export, keep_export
 from vibecode.jobs.kinds import Kind, RowRefused
 from vibecode.jobs.running import NotNow, make_job
+from vibecode.jobs.tables import MOST_ROWS
 from vibecode.models import Job, JobRow
 from vibecode.rights import Actor, Right
 
@@ -25,7 +26,7 @@ MOST_SLIPS, MOST_SLIP_LINES = 2_000, 20_000
 # --- shipping --------------------------------------------------------------------------------------------------------
 def ship_orders(*, orders: QuerySet[Order], actor: Actor) -> Job:
     """A job that ships every order of a list as it is now, once it is begun. Raises Denied or NotNow."""
-    rows = orders.order_by("id").values_list("pk", "number").iterator(chunk_size=1000)
+    rows = orders.order_by("id").values_list("pk", "number")[: MOST_ROWS + 1]  # one too many is refused
     data = ({"id": pk, "order": number} for pk, number in rows)
     return make_job(kind="ship-orders", rows=data, note="A parcel with all that is left", actor=actor)
 

@@ -28,6 +28,7 @@ from unfold.utils import display_for_label
 
 from vibecode.errors import DomainError, Stale
 from vibecode.history import in_words
+from vibecode.lists import MOST_LISTED, ShortChangeList, ShortPaginator
 from vibecode.models import Change, ChangeQuerySet, Job
 from vibecode.rights import Actor
 
@@ -178,6 +179,26 @@ class ShopAdmin(ModelAdmin):
     list_fullwidth = True
     view_on_site = False
     change_form_outer_after_template = "vibecode/latest_changes.html"
+    paginator = ShortPaginator
+    # Actions whose services say themselves how many rows are too many; all others take what a list can show.
+    bounded_actions: ClassVar[tuple[str, ...]] = ()
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ShortChangeList]:  # noqa: ARG002 -- the framework's signature
+        """The list that stays cheap."""
+        return ShortChangeList
+
+    def response_action(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], **where: Any
+    ) -> HttpResponse | None:
+        """Django's; but nobody changes a whole table by a tick of a box."""
+        everything = request.POST.get("select_across") == "1"
+        if everything and request.POST.get("action") not in self.bounded_actions and queryset[MOST_LISTED:].exists():
+            messages.error(
+                request, f"Nothing was done: that is more than {MOST_LISTED:,} at once. Narrow the list first."
+            )
+            return None
+        answer: HttpResponse | None = super().response_action(request, queryset, **where)
+        return answer
 
     def changeform_view(
         self,
@@ -205,6 +226,20 @@ class ShopAdmin(ModelAdmin):
             self, request, default_choices or [("", "Select action")], action_location
         )
         return choices
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """By the rows' own ``matching``, where they have one; what that refuses is said above an empty list."""
+        words = search_term.replace("\x00", "").strip()
+        if not words or not hasattr(queryset, "matching"):
+            found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, words)
+            return found
+        try:
+            return queryset.matching(words), False
+        except DomainError as refusal:
+            messages.warning(request, refusal.detail)
+            return queryset.none(), False
 
     def get_form(
         self, request: HttpRequest, obj: models.Model | None = None, change: bool = False, **kwargs: Any

@@ -68,12 +68,10 @@ class Entry:
 # --- finding ---------------------------------------------------------------------------------------------------------
 def matching(changes: ChangeQuerySet, words: str) -> ChangeQuerySet:
     """Changes to what is called so, from the beginning of its number, SKU or name; by or to a person; or by a part."""
-    users = get_user_model()
+    users: Any = get_user_model()
     sub = users.USERNAME_FIELD
-    found = users.objects.filter(
-        Q(**{f"{sub}__startswith": words}) | Q(email__icontains=words) | Q(name__icontains=words)
-    ).values_list("pk", sub)[:MOST_PEOPLE]
-    people = dict(found)
+    named = users.objects.matching(words).values_list("pk", sub)[:MOST_PEOPLE]
+    people = dict(named) | dict(users.objects.filter(**{sub: words}).values_list("pk", sub))
     return changes.filter(
         Q(name__istartswith=words)
         | Q(actor__in=[words, *people.values()])

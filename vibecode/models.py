@@ -96,6 +96,8 @@ class OutboxEvent(models.Model):
             models.Index(fields=["sent_at", "id"], name="outbox_sent", condition=Q(sent_at__isnull=False)),
             # The count of what staff must look at: the sweep's metric, the admin's filter.
             models.Index(fields=["id"], name="outbox_parked", condition=Q(parked_at__isnull=False)),
+            # Facts of one type, newest first: the admin's filter.
+            models.Index(fields=["detail_type", "-id"], name="outbox_by_type"),
             # The page of one order's facts in the admin.
             models.Index(fields=["subject", "id"], name="outbox_by_subject"),
         ]
@@ -354,6 +356,8 @@ class Change(models.Model):
             # The page of the whole trail: all of it, of some days, of a kind, by somebody.
             models.Index(fields=["-at", "-id"], name="change_newest"),
             models.Index(fields=["kind", "-at", "-id"], name="change_of_kind"),
+            # The audit trail by deed; most are changes, and the newest of those are near.
+            models.Index(fields=["deed", "-at", "-id"], name="change_by_deed", condition=~Q(deed="update")),
             models.Index(fields=["actor", "-at", "-id"], name="change_by_actor"),
             # Its search by the beginning of a number, a SKU or a name.
             models.Index(OpClass(Upper("name"), name="text_pattern_ops"), name="change_by_name"),

@@ -60,6 +60,7 @@ class ProductAdmin(ProductVerbs):
     search_fields = ("sku", "name", "description")
     search_help_text = "Words of the name or description, a part of the name, or the beginning of a SKU"
     ordering = ("-created_at", "-id")
+    sortable_by = ("thing", "amount", "changed")
     readonly_fields = ("on_shelf", "created_at", "updated_at", "version")
     warn_unsaved_form = True
     fieldsets = (
@@ -72,16 +73,6 @@ class ProductAdmin(ProductVerbs):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Product]:  # noqa: ARG002 -- the framework's signature
         """With category, stock and pictures; the search vector is for PostgreSQL alone."""
         return Product.objects.with_shelf().with_images().defer("search")
-
-    def get_search_results(
-        self,
-        request: HttpRequest,  # noqa: ARG002 -- the framework's signature
-        queryset: Any,
-        search_term: str,
-    ) -> tuple[models.QuerySet[Product], bool]:
-        """The shop's own search."""
-        words = search_term.replace("\x00", "").strip()
-        return (queryset.matching(words) if words else queryset), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002 -- the framework's signature
         """A product keeps its SKU."""
@@ -172,7 +163,7 @@ class ProductAdmin(ProductVerbs):
             product.sku,
         )
 
-    @admin.display(description="status", ordering="status")
+    @admin.display(description="status")
     def state(self, product: Product) -> SafeString:
         """Whether customers see it."""
         return label(product.status, product.get_status_display(), COLOURS)
@@ -182,12 +173,12 @@ class ProductAdmin(ProductVerbs):
         """The price with its currency."""
         return format_html('<span class="shop-number">{}</span>', money(product.price, product.currency))
 
-    @admin.display(description="available", ordering="stock__available")
+    @admin.display(description="available")
     def shelf(self, product: Product) -> SafeString:
         """How many can be sold."""
         return level(product.stock)
 
-    @admin.display(description="category", ordering="category__name")
+    @admin.display(description="category")
     def stands_in(self, product: Product) -> SafeString | str:
         """Its category."""
         return name_of(product.category.name) if product.category else "-"

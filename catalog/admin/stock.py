@@ -82,13 +82,14 @@ class ShelfFilter(DropdownFilter):
     def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
         """The rows with such a shelf."""
         to = self.to_stock
-        narrowings: dict[str, dict[str, Any]] = {
-            "none": {f"{to}available__lte": 0},
-            "low": {f"{to}available__lte": models.F(f"{to}reorder_point")},
-            "some": {f"{to}available__gt": 0},
-            "reserved": {f"{to}reserved__gt": 0},
+        low = models.Q(**{f"{to}available__lte": models.F(f"{to}reorder_point")})
+        narrowings = {
+            "none": models.Q(**{f"{to}available__lte": 0}) & low,  # no reorder point is below 0: by stock_low
+            "low": low,
+            "some": models.Q(**{f"{to}available__gt": 0}),
+            "reserved": models.Q(**{f"{to}reserved__gt": 0}),
         }
-        return queryset.filter(**narrowings.get(self.value() or "", {}))
+        return queryset.filter(narrowings.get(self.value() or "", models.Q()))
 
 
 class OwnShelfFilter(ShelfFilter):
@@ -147,9 +148,10 @@ class StockAdmin(ShopAdmin):
         ("product__category", RelatedDropdownFilter),
     )
     list_select_related = ("product",)
-    search_fields = ("product__sku__istartswith", "product__name")
-    search_help_text = "The beginning of a SKU, or a part of the name"
+    search_fields = ("product__sku", "product__name")
+    search_help_text = "Words of the product, a part of its name, or the beginning of its SKU"
     ordering = ("product__sku",)
+    sortable_by = ("thing",)
     fields = ("link", ("units_on_hand", "units_reserved", "units_available"), "reorder_point", "movements")
     readonly_fields = ("link", "units_on_hand", "units_reserved", "units_available", "movements")
     actions = ("export_csv", "export_xlsx")
@@ -201,17 +203,17 @@ class StockAdmin(ShopAdmin):
         """The product's page."""
         return link_to("catalog_product", stock.pk, name_of(str(stock.product)))
 
-    @admin.display(description="on hand", ordering="on_hand")
+    @admin.display(description="on hand")
     def units_on_hand(self, stock: Stock) -> SafeString:
         """What is there."""
         return format_html('<span class="shop-number">{}</span>', f"{stock.on_hand:,}")
 
-    @admin.display(description="reserved", ordering="reserved")
+    @admin.display(description="reserved")
     def units_reserved(self, stock: Stock) -> SafeString:
         """What is promised."""
         return format_html('<span class="shop-number">{}</span>', f"{stock.reserved:,}" if stock.reserved else "-")
 
-    @admin.display(description="available", ordering="available")
+    @admin.display(description="available")
     def units_available(self, stock: Stock) -> SafeString:
         """What can be sold."""
         return level(stock)
@@ -234,41 +236,42 @@ class StockMovementAdmin(ReadOnlyAdmin):
         ("created_at", DayFilter),
     )
     list_select_related = ("product",)
-    search_fields = ("product__sku__istartswith", "reference__startswith", "actor__startswith", "reason")
-    search_help_text = "The beginning of a SKU, an order's number, an actor, or a word of the reason"
-    ordering = ("-id",)
+    search_fields = ("product__sku", "reference", "actor", "reason")
+    search_help_text = "A SKU, an order's number, or of what was done by hand the actor or a part of the reason"
+    ordering = ("-created_at", "-id")
+    sortable_by = ()
     fields = (
         "created_at", "product_link", "movement", ("hand", "promise"),
         ("cause", "reference", "order_line"), "reason", "actor",
     )  # fmt: skip
     readonly_fields = ("product_link", "movement", "hand", "promise")
 
-    @admin.display(description="product", ordering="product__sku")
+    @admin.display(description="product")
     def product_link(self, movement: StockMovement) -> SafeString:
         """The product's page."""
         return link_to("catalog_product", movement.product_id, movement.product.sku)
 
-    @admin.display(description="kind", ordering="kind")
+    @admin.display(description="kind")
     def movement(self, movement: StockMovement) -> SafeString:
         """What happened."""
         return label(movement.kind, movement.get_kind_display(), KINDS)
 
-    @admin.display(description="on hand", ordering="on_hand_delta")
+    @admin.display(description="on hand")
     def hand(self, movement: StockMovement) -> SafeString:
         """What came or went."""
         return delta(movement.on_hand_delta)
 
-    @admin.display(description="reserved", ordering="reserved_delta")
+    @admin.display(description="reserved")
     def promise(self, movement: StockMovement) -> SafeString:
         """What was promised or freed."""
         return delta(movement.reserved_delta)
 
-    @admin.display(description="cause", ordering="cause")
+    @admin.display(description="cause")
     def because(self, movement: StockMovement) -> SafeString:
         """What brought it about."""
         return over(movement.get_cause_display(), movement.reference)
 
-    @admin.display(description="reason and actor", ordering="reason")
+    @admin.display(description="reason and actor")
     def why(self, movement: StockMovement) -> SafeString:
         """In somebody's words, and who it was: a Cognito sub, or a part of the shop."""
         return over(name_of(movement.reason or "-"), movement.actor)

@@ -2,16 +2,18 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.db import models
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 
 from orders.models import PAID, Refund
-from orders.models.needs import Need, orders_in_need, orders_needing_someone
+from orders.models.needs import MOST_IN_NEED, Need, orders_in_need, orders_needing_someone
 from orders.status import RefundState
 from vibecode.desk import DayFilter
 
+MOST_REFUNDS = 1000  # whose orders a list looks up
 PAID_FOR, TO_SHIP, NEEDS_SOMEONE = "paid-for", "to-ship", "needs-someone"
 
 
@@ -33,9 +35,9 @@ class ViewFilter(DropdownFilter):
         if view == TO_SHIP:
             return queryset.to_ship()
         if view == NEEDS_SOMEONE:
-            return queryset.filter(pk__in=orders_needing_someone().values("pk"))
+            return queryset & orders_needing_someone()
         if view in Need.values:
-            return queryset.filter(pk__in=orders_in_need(Need(view)).values("pk"))
+            return queryset.filter(pk__in=orders_in_need(Need(view)).values("pk")[:MOST_IN_NEED])
         return queryset
 
 
@@ -46,9 +48,11 @@ class RefundedFilter(DayFilter):
         super().__init__(*asked, field_path="refunded")
         self.title = "refunded"
 
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:  # noqa: ARG002 -- the framework's signature
-        """By the refunds of these days alone; served by refund_settled."""
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """By the newest refunds of these days alone, served by refund_settled; it says so where these are not all."""
         if not self.used_parameters:
             return queryset
-        settled = self.within(Refund.objects.filter(state=RefundState.SETTLED), "settled_at")
-        return queryset.filter(pk__in=settled.values("payment__order"))
+        settled = self.within(Refund.objects.filter(state=RefundState.SETTLED), "settled_at").order_by("-settled_at")
+        if settled[MOST_REFUNDS:].exists():
+            messages.info(request, f"Of these days the newest {MOST_REFUNDS:,} refunds are listed: choose fewer days.")
+        return queryset.filter(pk__in=settled.values("payment__order")[:MOST_REFUNDS])

@@ -11,7 +11,7 @@ Longer than most modules: the statements that lock and count stand beside the ta
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Self
 
 from django.conf import settings
@@ -146,6 +146,15 @@ class OrderContributionQuerySet(models.QuerySet["OrderContribution"]):
         with connection.cursor() as cursor:
             cursor.execute(_LOCK, {"orders": list(orders)})
             cursor.execute(_COUNT, {"orders": list(orders), "zone": settings.TIME_ZONE})
+
+    def wrong_since(self, moment: datetime) -> list[int]:
+        """Orders placed since then, or with a refund that moved since then, of which the sums hold something else.
+
+        Oldest first, in one statement over these orders alone; served by order_newest and refund_settled.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(_WRONG, {"since": moment, "zone": settings.TIME_ZONE})
+            return [order for (order,) in cursor.fetchall()]
 
 
 class OrderContribution(models.Model):
@@ -302,6 +311,23 @@ WITH counted AS MATERIALIZED (
 UPDATE orders_ordercontribution was
 SET day = counted.day, status = counted.status, paid = counted.paid, units = counted.units, revenue = counted.revenue
 FROM counted WHERE was.order_id = counted.id
+"""  # noqa: S608 -- constants
+
+_WRONG = f"""
+SELECT now.id
+FROM ({ORDERS_NOW} WHERE orders.created_at >= %(since)s) now
+LEFT JOIN orders_ordercontribution was ON was.order_id = now.id
+WHERE (now.day, now.status, now.paid, now.units, now.revenue)
+      IS DISTINCT FROM (was.day, was.status, was.paid, was.units, was.revenue)
+UNION
+SELECT now.order_id
+FROM ({REFUNDS_NOW} WHERE refund.settled_at >= %(since)s) now
+JOIN orders_order orders ON orders.id = now.order_id
+LEFT JOIN orders_ordercontribution of_order ON of_order.order_id = now.order_id
+LEFT JOIN orders_refundcontribution was ON was.refund_id = now.id
+WHERE now.day IS DISTINCT FROM was.day OR (now.day IS NOT NULL AND now.amount <> was.amount)
+   OR of_order.status IS DISTINCT FROM orders.status
+ORDER BY 1
 """  # noqa: S608 -- constants
 
 _HOLD_DAY = """

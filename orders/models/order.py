@@ -26,7 +26,7 @@ from orders.status import (
     PaymentStatus,
     RefundState,
 )
-from vibecode.errors import Conflict, Stale
+from vibecode.errors import Conflict, Fault, Malformed, Stale
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 NUMBER_PATTERN = r"ORD-[0-9A-HJKMNP-TV-Z]{26}"
@@ -39,11 +39,21 @@ class IllegalTransition(Conflict):
     title = "The order is not in a state for this"
 
 
+class TooCommon(Malformed):
+    """What was searched for stands in too many names to look through their orders."""
+
+    code = "search-too-common"
+    title = "Too many customers match"
+
+
 def new_order_number() -> str:
     """``ORD-`` and a ULID: 48 bits of milliseconds, so that numbers sort by time, and 80 bits nobody can guess."""
     bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
     return "ORD-" + "".join(_CROCKFORD[bits >> shift & 31] for shift in range(125, -1, -5))
 
+
+MOST_PEOPLE = 200  # whose orders a search looks through
+FOUND = 1000  # orders that a search finds of each kind, the newest: enough to see that it should be narrowed
 
 # Of these something still has to leave the house.
 TO_SHIP = Q(
@@ -95,13 +105,23 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.select_for_update(of=("self",), no_key=True)
 
     def matching(self, words: str) -> Self:
-        """Staff's search: an order's number, its customer's e-mail or name, or a SKU in it."""
-        return self.filter(
-            Q(number__startswith=words.upper())
-            | Q(user__email__icontains=words)
-            | Q(user__name__icontains=words)
-            | Q(pk__in=OrderLine.objects.filter(sku=words.upper()).values("order"))
-        )
+        """Staff's search: an order's number, its customer's e-mail or name, or a SKU in it; of each the newest FOUND.
+
+        Asks at once who is meant, for all orders of some people are read by order_of_user, and those of "people whose
+        name …" by nothing. Raises TooCommon where more than MOST_PEOPLE are, and no number or SKU is.
+        """
+        people = list(User.objects.matching(words).values_list("pk", flat=True)[: MOST_PEOPLE + 1])
+        newest = Order.objects.order_by("-created_at", "-id")
+        by_number = newest.filter(number__startswith=words.upper()).values("pk")[:FOUND]
+        by_sku = OrderLine.objects.filter(sku=words.upper()).order_by("-order_id").values("order_id")[:FOUND]
+        if len(people) <= MOST_PEOPLE:
+            return self.filter(pk__in=by_number.union(by_sku, newest.filter(user__in=people).values("pk")[:FOUND]))
+        if not by_number.exists() and not by_sku.exists():
+            raise TooCommon(
+                f"More than {MOST_PEOPLE} customers match {words!r}: write more of the e-mail or the name.",
+                faults=[Fault("/search", "invalid", f"More than {MOST_PEOPLE} customers match.")],
+            )
+        return self.filter(pk__in=by_number.union(by_sku))
 
 
 def _status_expression() -> Case:
@@ -185,6 +205,18 @@ class Order(models.Model):
             # Staff's list, newest first, and by status.
             models.Index(fields=["-created_at", "-id"], name="order_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="order_by_status"),
+            # Staff's filters: the few that are not where nearly all orders end; those the newest list finds at once.
+            models.Index(
+                fields=["payment_status", "-created_at", "-id"],
+                name="order_by_payment",
+                condition=~Q(payment_status="paid"),
+            ),
+            models.Index(
+                fields=["fulfilment_status", "-created_at", "-id"],
+                name="order_by_fulfilment",
+                condition=~Q(fulfilment_status="delivered"),
+            ),
+            models.Index(fields=["total", "-created_at", "-id"], name="order_by_total"),
             # manage.py sweep_orders looks at what is on its way; all the rest would only make it long.
             models.Index(
                 fields=["updated_at"],

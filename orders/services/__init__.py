@@ -2,7 +2,7 @@
 
 from orders.services.auditing import audit_figures, audit_stock
 from orders.services.cancelling import cancel_order, compensate, fail_order
-from orders.services.counting import count_order, rebuild_figures, recount_lately
+from orders.services.counting import Place, count_order, rebuild_figures, recount_lately
 from orders.services.fulfilling import OrderIsOver, check_open, complete_order, confirm_order, deduct_held_stock
 from orders.services.noting import add_note
 from orders.services.packing import NothingToPack, pack_orders, pack_parcel
@@ -46,6 +46,7 @@ __all__ = [
     "PaymentDeclined",
     "PaymentExpired",
     "PaymentRequiresAction",
+    "Place",
     "TooMany",
     "TotalMismatch",
     "UnknownPaymentMethod",

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from itertools import batched
+from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import Max, Q
+from django.db.models import Max
 from django.utils import timezone
 
 from orders.models import (
@@ -18,11 +19,9 @@ from orders.models import (
     DailySales,
     Order,
     OrderContribution,
-    Refund,
     RefundContribution,
     StatusFigures,
 )
-from orders.status import RefundState
 
 AT_ONCE = 500  # orders a transaction: whoever counts one of them waits for it
 LATELY = timedelta(days=2)
@@ -33,43 +32,54 @@ def count_order(*, number: str) -> None:
     _count([Order.objects.values_list("pk", flat=True).get(number=number)])
 
 
-def recount_lately() -> int:
-    """Count the orders of the last two days anew, and those with refunds of these days: facts that got lost.
+def recount_lately(*, seconds: float = math.inf) -> tuple[int, int]:
+    """Count anew what facts were lost of: orders of the last two days, and those with refunds of these days.
 
-    Returns how many. What is right already costs a look, and no row is written.
+    Looks for what is wrong first, and counts that alone. Returns how many were counted, and how many are left once
+    ``seconds`` are over: the next call finds these, and goes on with them.
     """
-    since = timezone.now() - LATELY
-    placed = Order.objects.filter(created_at__gte=since).values_list("pk", flat=True)
-    settled = Refund.objects.filter(Q(state=RefundState.SETTLED) | Q(state=RefundState.FAILED), settled_at__gte=since)
-    orders = sorted({*placed, *settled.values_list("payment__order", flat=True)})
-    for some in batched(orders, AT_ONCE):
+    until = time.monotonic() + seconds
+    wrong = OrderContribution.objects.wrong_since(timezone.now() - LATELY)
+    counted = 0
+    for some in batched(wrong, AT_ONCE):
+        if time.monotonic() > until:
+            break
         _count(some)
-    return len(orders)
+        counted += len(some)
+    return counted, len(wrong) - counted
+
+
+class Place(NamedTuple):
+    """Where a rebuild that ran out of time goes on: after an order, and once all of these are counted, from a day."""
+
+    after: int
+    day: date | None = None
 
 
 def rebuild_figures(
-    *, after: int = 0, seconds: float = math.inf, say: Callable[[str], object] = lambda _: None
-) -> int | None:
+    *, start: Place | None = None, seconds: float = math.inf, say: Callable[[str], object] = lambda _: None
+) -> Place | None:
     """Make the figures anew from the orders, beside whoever counts meanwhile.
 
-    First what each order contributes, in the order of their ids from ``after`` on, then each day and each status as the
-    sum of these.
+    First what each order contributes, in the order of their ids, then each day and each status as the sum of these.
 
     ``say`` hears how far it is. Returns None at the end, and where to go on when ``seconds`` are over before.
     """
     until = time.monotonic() + seconds
+    after, day = start or (0, None)
     last = Order.objects.aggregate(last=Max("pk"))["last"] or 0
     while some := list(Order.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]):
         if time.monotonic() > until:
-            return after
+            return Place(after, day)
         _count(some)
         after = some[-1]
         say(f"orders: {after:,} of {max(last, after):,}")
-    for number, day in enumerate(days := _days(), start=1):
+    days = [each for each in _days() if day is None or each >= day]
+    for number, each in enumerate(days, start=1):
         if time.monotonic() > until:
-            return after
+            return Place(after, each)
         with transaction.atomic(savepoint=False):
-            DailyFigures.objects.settle(day)
+            DailyFigures.objects.settle(each)
         if number % 100 == 0 or number == len(days):
             say(f"days: {number:,} of {len(days):,}")
     with transaction.atomic(savepoint=False):

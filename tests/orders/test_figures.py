@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import date, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ from orders.models import (
 from orders.services import (
     NotRefundable,
     OrderIsOver,
+    Place,
     audit_figures,
     cancel_order,
     complete_order,
@@ -44,6 +46,7 @@ from orders.services import (
     deduct_held_stock,
     fail_order,
     rebuild_figures,
+    recount_lately,
     request_refund,
 )
 from orders.services.settling import fail_refund, record_refund
@@ -52,6 +55,7 @@ from tests.in_process import FULL, make_product
 from tests.orders.recount import charge, deliver_all, facts_since, kept, place, recounted
 from tests.over_http import Shop
 from vibecode.models import OutboxEvent
+from vibecode.operations import BadArguments
 from vibecode.rights import Actor
 
 REFUSALS = (IllegalTransition, NotRefundable, OrderIsOver)
@@ -388,7 +392,7 @@ def test_workers_that_count_and_change_at_once_neither_deadlock_nor_lose_anythin
     def rebuild() -> int:
         rebuilt = 0
         while not done.is_set():
-            rebuild_figures(after=orders[0].pk - 1)
+            rebuild_figures(start=Place(orders[0].pk - 1))
             rebuilt += 1
         return rebuilt
 
@@ -504,6 +508,63 @@ def test_a_rebuild_that_ran_out_of_time_goes_on_where_it_was(
     assert DailyFigures.objects.get().placed == 1
     assert operations.rebuild_figures() == {"done": True}
     assert kept() == recounted()
+
+
+def test_a_rebuild_that_ran_out_of_time_among_its_days_goes_on_with_the_next_one(
+    customer: User, lamp: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = [charge(place(customer, (lamp, 1), at=moment)) for moment in MOMENTS]
+    days = sorted({timezone.localdate(order.created_at) for order in orders})
+    settled: list[date] = []
+    settle = type(DailyFigures.objects.all()).settle
+
+    def settle_and_note(rows: Any, day: date) -> None:
+        settled.append(day)
+        settle(rows, day)
+
+    monkeypatch.setattr(type(DailyFigures.objects.all()), "settle", settle_and_note)
+    clock = SimpleNamespace(monotonic=lambda: len(settled))  # its time is over after one day
+    monkeypatch.setattr("orders.services.counting.time", clock)
+
+    place_to_go_on = rebuild_figures(seconds=0.5)
+
+    assert place_to_go_on == Place(orders[-1].pk, days[1])
+    assert settled == days[:1]
+    assert place_to_go_on is not None
+    assert rebuild_figures(start=place_to_go_on) is None
+    assert settled == days
+    assert kept() == recounted()
+
+
+def test_the_operation_takes_up_a_rebuild_at_a_day(
+    customer: User, lamp: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = charge(place(customer, (lamp, 1)))
+    monkeypatch.setattr("orders.operations.SECONDS", -1.0)
+
+    answer = operations.rebuild_figures(after=order.pk)
+
+    today = timezone.localdate().isoformat()
+    call_command("rebuild_figures")
+    assert answer == {"done": True}, "nothing was counted yet, so there is no day"
+    assert operations.rebuild_figures(after=order.pk) == {"done": False, "goOnAfter": order.pk, "goOnFrom": today}
+    monkeypatch.setattr("orders.operations.SECONDS", 60.0)
+    assert operations.rebuild_figures(after=order.pk, day=today) == {"done": True}
+    with pytest.raises(BadArguments, match="2026-11-26"):
+        operations.rebuild_figures(day="tomorrow")
+
+
+def test_a_recount_that_ran_out_of_time_goes_on_the_next_time(
+    customer: User, lamp: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orders.services.counting.AT_ONCE", 1)
+    orders = [charge(place(customer, (lamp, 1))) for _ in range(3)]
+
+    assert recount_lately(seconds=-1) == (0, 3)
+    assert recount_lately(seconds=60) == (3, 0)
+
+    assert set(OrderContribution.objects.values_list("order", flat=True)) == {order.pk for order in orders}
+    assert recount_lately() == (0, 0)
 
 
 def test_the_nightly_recount_finds_what_facts_were_lost_of_the_last_two_days(customer: User, lamp: Product) -> None:

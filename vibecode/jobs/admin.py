@@ -70,6 +70,7 @@ class JobAdmin(ReadOnlyAdmin):
     search_fields = ("file_name",)
     search_help_text = "A part of the file's name"
     ordering = ("-created_at", "-id")
+    sortable_by = ("created_at",)
     actions_list = ("start",)
 
     # --- rights ------------------------------------------------------------------------------------------------------
@@ -96,12 +97,12 @@ class JobAdmin(ReadOnlyAdmin):
         return Job.objects.filter(kind__in=self.kinds(request)).annotate(email=models.Subquery(users.values("email")))
 
     # --- the list ----------------------------------------------------------------------------------------------------
-    @admin.display(description="what", ordering="kind")
+    @admin.display(description="what")
     def work(self, job: Job) -> SafeString:
         """What it does, and of which file."""
         return over(kind_of(job.kind).title, name_of(job.file_name) if job.file_name else "")
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description="state")
     def state_label(self, job: Job) -> SafeString:
         """Where it is."""
         return label(job.state, job.get_state_display(), STATES)
@@ -111,7 +112,7 @@ class JobAdmin(ReadOnlyAdmin):
         """How many rows are done."""
         return format_html('<span class="shop-number">{} of {}</span>', f"{job.done:,}", f"{job.rows:,}")
 
-    @admin.display(description="not done", ordering="bad")
+    @admin.display(description="not done")
     def bad_rows(self, job: Job) -> SafeString:
         """How many were refused."""
         return format_html('<span class="shop-number {}">{}</span>', "shop-down" if job.bad else "", job.bad or "-")

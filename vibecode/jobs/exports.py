@@ -13,14 +13,15 @@ from typing import Any, ClassVar
 from django.db.models import QuerySet
 
 from vibecode import bucket
-from vibecode.jobs.kinds import Kind
-from vibecode.jobs.running import begin_job, make_job
+from vibecode.jobs.kinds import Kind, kind_of
+from vibecode.jobs.running import NotNow, begin_job, make_job
 from vibecode.jobs.tables import TYPES, write_table
 from vibecode.models import Job, JobRow
 from vibecode.resources import UPLOADS
 from vibecode.rights import Actor
 
 PART = 500  # things of one row
+MOST_EXPORTED = 100_000  # things of one file, which a request can still name
 
 
 def begin_export(*, kind: str, rows: QuerySet[Any], form: str, actor: Actor, part: int | None = None) -> Job:
@@ -28,7 +29,10 @@ def begin_export(*, kind: str, rows: QuerySet[Any], form: str, actor: Actor, par
 
     Raises Denied or NotNow.
     """
-    ids = rows.values_list("pk", flat=True).iterator(chunk_size=1000)
+    actor.must(kind_of(kind).right)
+    ids = list(rows.values_list("pk", flat=True)[: MOST_EXPORTED + 1])
+    if len(ids) > MOST_EXPORTED:
+        raise NotNow(f"That is more than {MOST_EXPORTED:,} in one file: narrow the list, by days for example.")
     parts = ({"ids": list(each)} for each in batched(ids, part or PART))
     params = {"form": form, "secret": secrets.token_hex(16)}  # nobody guesses the name of the file
     job = make_job(kind=kind, rows=parts, params=params, actor=actor)

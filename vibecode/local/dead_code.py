@@ -20,7 +20,7 @@ HOOKS = re.compile(
     r"test_.*|pytest_.*|_empty_cache|_one_transaction|_stripe_is_set_up|_doors|_tidy_bucket|_allowed|Meta|get_full_name|get_short_name|authenticate|authenticate_header"
     r"|has_permission|select_parser|select_renderer|allow_request|get_paginated_response_schema"
     r"|get_schema_operation_parameters|get_security_definition|CognitoScheme|password_change|log_request"
-    r"|do_[A-Z]+|teardown|handle_[a-z_]+|log_message|process_request|service_actions|to_python"
+    r"|do_[A-Z]+|teardown|handle_[a-z_]+|log_message|process_request|service_actions|to_python|is_cut"
 )
 # What hypothesis calls of a state machine, by these decorators; its teardown by name.
 RULES = ["@initialize*", "@rule*", "@invariant*", "@precondition*"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from orders.services import rebuild_figures
+from orders.services import Place, rebuild_figures
 
 
 class Command(BaseCommand):
@@ -22,5 +22,5 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, after: int, **__: Any) -> None:
         """Rebuild, saying how far it is."""
-        rebuild_figures(after=after, say=self.stdout.write)
+        rebuild_figures(start=Place(after), say=self.stdout.write)
         self.stdout.write("the figures are what the orders add up to")
