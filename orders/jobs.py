@@ -7,7 +7,8 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from orders.models import Order, OrderLine, OrderQuerySet
-from orders.services import NothingToPack, pack_orders, ship_order
+from orders.services import ship_order
+from orders.services.packing import NothingToPack, pack_orders
 from orders.slips import Slip, print_slips
 from vibecode.jobs.exports import ExportKind, begin_export, keep_export
 from vibecode.jobs.kinds import Kind, RowRefused

@@ -9,6 +9,7 @@ import functools
 import io
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ FROM_RIGHT = {"R", "AL", "AN"}
 MARK = "\u034f"  # has no direction and no shape of its own
 GREY, RULE = 0.38, 0.8
 LACKING = f"{BOX} stands for a sign that this font does not have: the order's page at the desk shows it."
+MOST_NOTE = 30  # lines: a note may be a thousand line breaks
+MORE = "… The rest of it stands on the order's page at the desk."
 # Where the columns of the table begin, and where those of its figures end.
 SKU, NAME, ENDS = MARGIN + 20, MARGIN + 148, (RIGHT - 124, RIGHT - 62, RIGHT)
 SKU_WIDTH, NAME_WIDTH = NAME - SKU - 10, ENDS[0] - NAME - 50
@@ -190,7 +193,7 @@ def _wrapped(text: str, fits: Callable[[str], bool]) -> Iterator[str]:
             yield line
         line = word
         while not fits(line):
-            count = next(count for count in range(len(line) - 1, 0, -1) if count == 1 or fits(line[:count]))
+            count = max(1, bisect_left(range(1, len(line)), 1, key=lambda end: not fits(line[:end])))
             yield line[:count]
             line = line[count:]
     if line:
@@ -222,11 +225,12 @@ class Row:
 def _draw(pen: Pen, slip: Slip) -> None:
     """All pages of a slip."""
     rows = [Row.of(pen, line) for line in slip.lines]
-    first = HEIGHT - MARGIN - _head_height(pen, slip)
+    blocks = Blocks.of(pen, slip)
+    first = HEIGHT - MARGIN - blocks.height(slip)
     pages = _pages(rows, first, HEIGHT - MARGIN - 36)
     for number, page in enumerate(pages, start=1):
         pen.lacks = False
-        y = _draw_head(pen, slip) if number == 1 else _draw_small_head(pen, slip)
+        y = _draw_head(pen, slip, blocks) if number == 1 else _draw_small_head(pen, slip)
         _draw_table(pen, slip, page, y)
         _draw_foot(pen, slip, number, len(pages))
         pen.canvas.showPage()
@@ -245,19 +249,28 @@ def _pages(rows: Sequence[Row], first: float, others: float) -> list[list[Row]]:
     return pages
 
 
-def _blocks(pen: Pen, slip: Slip) -> tuple[list[str], list[str]]:
-    """Address and note, in lines: half of the page each."""
-    half = (RIGHT - MARGIN) / 2 - 15
-    address = [line for each in slip.address for line in pen.lines(each, half, size=SIZE + 2)]
-    return address, pen.lines(slip.note, half)[:30]  # a thousand signs, be they all line breaks
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Address and note, laid out: half of the page each."""
+
+    address: list[str]
+    note: list[str]
+
+    @classmethod
+    def of(cls, pen: Pen, slip: Slip) -> Self:
+        """The whole address; of a note that would fill the page, its beginning."""
+        half = (RIGHT - MARGIN) / 2 - 15
+        address = [line for each in slip.address for line in pen.lines(each, half, size=SIZE + 2)]
+        note = pen.lines(slip.note, half)
+        return cls(address, note if len(note) <= MOST_NOTE else [*note[: MOST_NOTE - 1], MORE])
+
+    def height(self, slip: Slip) -> float:
+        """Of the whole head of the first page."""
+        lines = max(len(self.address) * (LEADING + 2.5), len(self.note) * LEADING)
+        return 92 + len(slip.facts) * LEADING + lines
 
 
-def _head_height(pen: Pen, slip: Slip) -> float:
-    address, note = _blocks(pen, slip)
-    return 92 + len(slip.facts) * LEADING + max(len(address) * (LEADING + 2.5), len(note) * LEADING)
-
-
-def _draw_head(pen: Pen, slip: Slip) -> float:
+def _draw_head(pen: Pen, slip: Slip, blocks: Blocks) -> float:
     """Whose it is, what it is about, and where it goes; returns where the table may begin."""
     y = HEIGHT - MARGIN - 10
     pen.text(MARGIN, y, pen.lines(slip.shop, 300, size=11, bold=True)[0], size=11, bold=True)
@@ -269,15 +282,14 @@ def _draw_head(pen: Pen, slip: Slip) -> float:
         pen.text(MARGIN, y, pen.lines(fact, RIGHT - MARGIN)[0], grey=GREY)
     top = y - 26
     middle = MARGIN + (RIGHT - MARGIN) / 2 + 15
-    address, note = _blocks(pen, slip)
     pen.text(MARGIN, top, "Ship to", size=SIZE - 1.5, grey=GREY)
-    for place, line in enumerate(address, start=1):
+    for place, line in enumerate(blocks.address, start=1):
         pen.text(MARGIN, top - place * (LEADING + 2.5), line, size=SIZE + 2)
-    if note:
+    if blocks.note:
         pen.text(middle, top, "The customer's note", size=SIZE - 1.5, grey=GREY)
-    for place, line in enumerate(note, start=1):
+    for place, line in enumerate(blocks.note, start=1):
         pen.text(middle, top - place * LEADING - 1, line)
-    return HEIGHT - MARGIN - _head_height(pen, slip)
+    return HEIGHT - MARGIN - blocks.height(slip)
 
 
 def _draw_small_head(pen: Pen, slip: Slip) -> float:

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 from orders.jobs import export_orders, fit_at_once, print_packing_slips, ship_orders
 from orders.models import OrderQuerySet
-from orders.services import pack_orders
+from orders.services.packing import pack_orders
 from orders.slips import print_slips
 from vibecode.desk import ReadOnlyAdmin, actor_of, answer_pdf, begin_at_list
 from vibecode.errors import DomainError

@@ -36,13 +36,12 @@ from orders.services import (
     approve_refund,
     cancel_order,
     deliver_order,
-    pack_orders,
-    pack_parcel,
     reject_refund,
     request_refund,
     return_items,
     ship_order,
 )
+from orders.services.packing import pack_orders, pack_parcel
 from orders.slips import print_slips
 from orders.status import (
     CANCELLABLE,

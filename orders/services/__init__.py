@@ -1,11 +1,13 @@
-"""What can be done to an order. Called by views, the workflow, the consumers, the admin and the commands."""
+"""What can be done to an order. Called by views, the workflow, the consumers, the admin and the commands.
+
+What the desk alone calls is imported from its own module: packing, with the layout of slips.
+"""
 
 from orders.services.auditing import audit_figures, audit_stock
 from orders.services.cancelling import cancel_order, compensate, fail_order
 from orders.services.counting import Place, count_order, rebuild_figures, recount_lately
 from orders.services.fulfilling import OrderIsOver, check_open, complete_order, confirm_order, deduct_held_stock
 from orders.services.noting import add_note
-from orders.services.packing import NothingToPack, pack_orders, pack_parcel
 from orders.services.paying import (
     PaymentDeclined,
     PaymentExpired,
@@ -41,7 +43,6 @@ __all__ = [
     "NotInOrder",
     "NotProposed",
     "NotRefundable",
-    "NothingToPack",
     "OrderIsOver",
     "PaymentDeclined",
     "PaymentExpired",
@@ -67,8 +68,6 @@ __all__ = [
     "deliver_order",
     "execution_name",
     "fail_order",
-    "pack_orders",
-    "pack_parcel",
     "pay",
     "payment_news",
     "place_order",

@@ -16,11 +16,12 @@ from orders.models import Order
 from tests.admin.conftest import Desk, a_product, an_order, desk_of
 from tests.in_process import FULL
 from vibecode.acting import acting
+from vibecode.lists import MOST_LISTED
 from vibecode.models import Change
 from vibecode.rights import Actor
 
 TESTS = Actor.part("tests")
-MANY = 200_000 if FULL else 10_000
+MANY = 200_000 if FULL else 25_000  # more than a list counts
 
 
 def words(page: Any) -> str:
@@ -223,16 +224,10 @@ def test_what_is_gone_is_told_without_a_way_to_it(staff: Desk) -> None:
     assert staff.open("vibecode_change_change", first.pk).status_code == 200
 
 
-def test_a_large_trail_is_neither_counted_nor_read_whole(staff: Desk) -> None:
+def test_a_large_trail_is_counted_no_further_than_a_list_goes(staff: Desk) -> None:
+    """What each of its statements reads is looked at in tests/scale."""
     many_changes(MANY)
     staff.open("vibecode_change_changelist")  # the first page of a session writes that
-    asked: list[tuple[str, Any]] = []
-
-    def hear(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if "vibecode_change" in sql and sql.startswith("SELECT"):
-            asked.append((sql, params))
-        return execute(sql, params, many, context)
-
     queries: list[dict[str, str]] = [
         {},
         {"p": "20"},
@@ -242,17 +237,11 @@ def test_a_large_trail_is_neither_counted_nor_read_whole(staff: Desk) -> None:
         {"at_from": "02/06/2020", "at_to": "02/06/2020"},
     ]
     for query in queries:
-        with CaptureQueriesContext(connection) as statements, connection.execute_wrapper(hear):
+        with CaptureQueriesContext(connection) as statements:
             page = staff.open("vibecode_change_changelist", **query)
         assert page.status_code == 200
         assert len(statements) <= 12, query
-        assert page.context["cl"].result_count <= 2000, query
-    assert len(asked) >= 2 * len(queries)
-    with connection.cursor() as cursor:
-        for sql, params in asked:
-            cursor.execute(f"EXPLAIN {sql}", params)
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-            assert "Seq Scan on vibecode_change" not in plan, f"{sql}\n{plan}"
+        assert page.context["cl"].result_count <= MOST_LISTED, query
 
 
 def test_nobody_writes_it_at_the_desk(boss: Desk) -> None:

@@ -60,7 +60,8 @@ def test_a_rehearsal_that_is_interrupted_leaves_nothing(environment: dict[str, s
         until(lambda: step in log.read_text(), 240, step)
         assert len(left_of(tmp_path)) > 4
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) != 0
+        until(lambda: process.poll() is not None, 180, "it ends")
+        assert process.returncode != 0
 
     until(lambda: not left_of(tmp_path), 30, "its processes end")
     assert list(tmp_path.iterdir()) == []

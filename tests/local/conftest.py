@@ -36,7 +36,7 @@ def clean_environment(**values: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(REPOSITORY), **values}
 
 
-def wait_until[T](ask: Callable[[], T], seconds: float = 30) -> T:
+def wait_until[T](ask: Callable[[], T], seconds: float = 90) -> T:
     """Ask again and again until the answer is true."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):

@@ -11,8 +11,9 @@ from django.test import override_settings
 from pypdf import PdfReader
 
 from orders.models import Order, Shipment
-from orders.services import NothingToPack, cancel_order, pack_orders, pack_parcel, request_refund, ship_order
-from orders.slips import LACKING, Slip, SlipLine, as_seen, print_slips
+from orders.services import cancel_order, request_refund, ship_order
+from orders.services.packing import NothingToPack, pack_orders, pack_parcel
+from orders.slips import LACKING, MORE, Slip, SlipLine, _wrapped, as_seen, print_slips
 from vibecode.errors import Denied
 from vibecode.rights import GROUPS, Actor
 
@@ -190,3 +191,24 @@ def test_nothing_that_somebody_writes_breaks_a_slip(text: str) -> None:
 def test_the_same_slip_is_the_same_file_and_none_at_all_says_so() -> None:
     assert print_slips([a_slip()]) == print_slips([a_slip()])
     assert "Nothing of these orders is left to ship." in pages(print_slips([]))[0]
+
+
+def test_a_note_that_would_fill_the_page_ends_where_it_says_so() -> None:
+    [page] = pages(print_slips([a_slip(note="First words\n" + "word " * 5000)]))
+
+    assert "First words" in page
+    assert unicodedata.normalize("NFKC", MORE) in " ".join(page.split())
+
+
+def test_a_word_without_an_end_is_broken_in_few_looks() -> None:
+    looks = []
+
+    def fits(part: str) -> bool:
+        looks.append(part)
+        return len(part) <= 27
+
+    lines = list(_wrapped("W" * 1000, fits))
+
+    assert "".join(lines) == "W" * 1000
+    assert {len(line) for line in lines[:-1]} == {27}
+    assert len(looks) < 20 * len(lines)
