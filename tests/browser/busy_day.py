@@ -34,6 +34,7 @@ from orders.status import PaymentState
 from tests.in_process import make_product
 from tests.orders.recount import charge
 from vibecode import bucket
+from vibecode.acting import acting
 from vibecode.jobs.running import begin_import, read_file
 from vibecode.models import Job
 from vibecode.rights import Actor
@@ -73,6 +74,7 @@ class BusyDay:
     person: User
 
 
+@acting(CLERK.name)
 def make_busy_day(*, products: int = len(THINGS), days: int = 30, orders: int = 60) -> BusyDay:
     """Fill the shop. The same numbers make the same day."""
     chance = random.Random(1815)
@@ -148,12 +150,14 @@ def _order(customer: User, wanted: list[tuple[Product, int]], note: str = "") ->
     return place_order(customer=customer, basket=Basket(items, wishes=wishes))
 
 
+@acting("workflow")
 def _completed(customer: User, wanted: list[tuple[Product, int]], note: str = "") -> Order:
     order = charge(_order(customer, wanted, note))
     deduct_held_stock(order=order)
     return complete_order(order=order)
 
 
+@acting("workflow")
 def _live(order: Order, number: int) -> None:
     """Let an order get as far as its number says: most arrive, some still wait, some come to nothing."""
     fate = number % 10
