@@ -18,6 +18,7 @@ UNITS = {
     "tests/infrastructure/": "package",
     "tests/faults/test_everything_dies.py": "whole shop",
     "tests/journeys/": "whole shop",
+    "tests/scale/": "scale",
     "tests/local/test_lambda_runtime.py": "lambda runtime",
     "tests/orders/test_workflow_file.py": "workflow file",
     "tests/local/test_supervisor.py": "supervisor",
