@@ -350,7 +350,7 @@ def test_the_trail_follows_what_it_says_and_no_column_of_a_person(db: None) -> N
         column
         for table, _, arguments in rows
         if table.startswith("accounts_")
-        for column in arguments.split("\\000")[1]
+        for column in arguments.split("\\000")[1].split(" ")
     }
 
 
