@@ -100,13 +100,14 @@ def migrate(*, plan: bool = False, left: Callable[[], int] | None = None) -> dic
 
     Begins no migration when little time is ``left`` (milliseconds), and says which ones wait: call it again. With the
     last one it sets the time-outs of the application's role too, and leaves the audit trail open to it for reading and
-    adding alone. Raises MigrationsRun while another one is at it, TrailOpen where somebody else has given it more.
+    adding alone. Raises MigrationsRun while another one is at it, TrailOpen where that role owns it or was given more.
     """
     started = time.monotonic()
     app_role = str(connection.settings_dict["USER"])
     with _as_owner() as owner, _alone(owner):
         waiting = still = _waiting(owner)
         if not plan:
+            _must_not_own(owner, app_role)
             with _impatient(owner):
                 call_command(
                     _WhileThereIsTime(left or _until(started + FUNCTION_TIMEOUT)), verbosity=0, interactive=False
@@ -214,6 +215,15 @@ def _set_time_outs(owner: BaseDatabaseWrapper, role: str) -> None:
             )
 
 
+def _must_not_own(owner: BaseDatabaseWrapper, role: str) -> None:
+    """Before anything is made: whoever makes the trail's table can open it again. On a laptop there is one role."""
+    if role == owner.settings_dict["USER"] and not settings.LOCAL:
+        raise TrailOpen(
+            f"{role} owns the audit trail and is the application's role: give DATABASE_URL a role of its own, and "
+            "DATABASE_OWNER_URL the one that migrates."
+        )
+
+
 def _close_trail(owner: BaseDatabaseWrapper, role: str) -> None:
     """Take the rights to change what the trail says away from the application's role; an owner keeps its own."""
     if role == owner.settings_dict["USER"]:
@@ -225,14 +235,27 @@ def _close_trail(owner: BaseDatabaseWrapper, role: str) -> None:
                 sql.SQL(", ".join(ALTERING)), sql.Identifier(table), sql.Identifier(role)
             )
         )
-        cursor.execute(
-            "SELECT coalesce(string_agg(right_to, ', '), '') FROM unnest(%s::text[]) AS right_to "
-            "WHERE has_table_privilege(%s, %s, right_to)",
-            [list(ALTERING), role, table],
-        )
-        left = cursor.fetchone()[0]
+        cursor.execute(_STILL_OPEN, {"altering": list(ALTERING), "role": role, "table": table})
+        left, of = cursor.fetchone()
+    if of:
+        raise TrailOpen(f"{role} is a member of {of}, which owns {table}: REVOKE {of} FROM {role}.")
     if left:
         raise TrailOpen(f"{role} may still {left} {table}: a role that it belongs to, or PUBLIC, was granted that.")
+
+
+# What the role may do to the table or a column of it, and the owner that it could become.
+_STILL_OPEN = """
+SELECT
+    (
+        SELECT string_agg(right_to, ', ') FROM unnest(%(altering)s::text[]) AS right_to
+        WHERE has_table_privilege(%(role)s, %(table)s, right_to)
+           OR (right_to = 'UPDATE' AND has_any_column_privilege(%(role)s, %(table)s, right_to))
+    ),
+    (
+        SELECT relowner::regrole::text FROM pg_class
+        WHERE oid = %(table)s::regclass AND pg_has_role(%(role)s, relowner, 'MEMBER')
+    )
+"""
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
