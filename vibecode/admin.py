@@ -325,6 +325,10 @@ class ChangeAdmin(ReadOnlyAdmin):
     ordering = ("-at", "-id")
     fields = readonly_fields = ("moment", "who", "what", "changed")
 
+    def has_view_permission(self, request: HttpRequest, obj: Change | None = None) -> bool:
+        """The right as well as Django's permission: one row given by hand opens nothing."""
+        return bool(super().has_view_permission(request, obj)) and actor_of(request).may(Right.AUDIT)
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Under the name that it has in the sidebar."""
         page: HttpResponse = super().changelist_view(request, {"title": "Audit trail", **(extra_context or {})})
