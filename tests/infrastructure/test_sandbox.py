@@ -221,19 +221,20 @@ def test_a_sandbox_that_is_killed_in_the_middle_of_an_order_leaves_one_order_aft
 
 # --- operations ------------------------------------------------------------------------------------------------------
 @pytest.fixture
-def fresh_database(environment: dict[str, str]) -> Iterator[None]:
-    """A database with two roles that nobody has migrated, which the functions are told of."""
+def fresh_database(environment: dict[str, str]) -> Iterator[str]:
+    """Where a database with two roles is that nobody has migrated; the functions are told of it."""
     with two_roles() as addresses:
         environment.update(addresses)
-        yield
+        yield addresses["DATABASE_URL"]
 
 
 def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
-    task: Path, environment: dict[str, str], fresh_database: None, tmp_path: Path, ask: Ask
+    task: Path, environment: dict[str, str], fresh_database: str, tmp_path: Path, ask: Ask
 ) -> None:
     def do(operation: str, **arguments: Any) -> Any:
         return worker.invoke({"operation": operation, "arguments": arguments})
 
+    assert environment["DATABASE_URL"] == fresh_database
     email = f"{uuid.uuid4().hex}@shop.example"
     with serve(task, environment, tmp_path / "log", timeout=120) as worker:
         assert ask(worker, "GET", "/readyz")["statusCode"] == 503

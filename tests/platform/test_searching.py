@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import Address, User
@@ -15,7 +16,7 @@ from vibecode.searching import has_trigram, knows_every_script
 
 
 @pytest.fixture(autouse=True)
-def _asked_anew() -> Iterator[None]:
+def _empty_cache() -> Iterator[None]:
     """Which letters the database knows."""
     knows_every_script.cache_clear()
     yield
@@ -23,8 +24,8 @@ def _asked_anew() -> Iterator[None]:
 
 
 @pytest.fixture
-def of_a_language(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The application over a database that knows letters, as Aurora's does."""
+def of_a_language(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The application over a database that knows letters, as Aurora's does; its name."""
     name, server = f"letters_{uuid.uuid4().hex[:8]}", os.environ["DATABASE_URL"]
     with psycopg.connect(server, autocommit=True) as admin:
         try:
@@ -35,7 +36,7 @@ def of_a_language(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
             with psycopg.connect(server.rpartition("/")[0] + f"/{name}", autocommit=True) as session:
                 session.execute("CREATE EXTENSION pg_trgm")
             with looking_into(name, django_db_blocker):
-                yield
+                yield name
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -43,7 +44,8 @@ def of_a_language(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 WORDS = {"Иванов": True, "王小明": True, "Ив": False, "Ива_": True, "И-в-а": False, "ada": True, "a_b": False}
 
 
-def test_three_letters_of_any_script_are_looked_for_where_the_database_knows_them(of_a_language: None) -> None:
+def test_three_letters_of_any_script_are_looked_for_where_the_database_knows_them(of_a_language: str) -> None:
+    assert connection.settings_dict["NAME"] == of_a_language
     assert {words: has_trigram(words) for words in WORDS} == WORDS
 
 
