@@ -79,16 +79,17 @@ def finish(request: HttpRequest) -> dict[str, Any]:
     if claims is None:
         raise Unproven("no ID token")
     if not _signed_in_since(begun["since"], claims.get("auth_time")):
-        raise Unproven("not asked for their password: auth_time is before this sign-in")
+        raise Unproven("not asked for their password: auth_time is missing or before this sign-in")
     if claims.get("token_use", "id") != "id" or not is_sub(claims["sub"]):
         raise Unproven("not an ID token of the pool")
     return dict(claims)
 
 
 def _signed_in_since(begun: float, auth_time: Any) -> bool:
-    """Whether the provider has done as prompt=login says, where it tells when it asked."""
-    if auth_time is None:
-        return True
+    """Whether the provider has done as prompt=login says. Asked with max_age it has to tell when it was.
+
+    https://openid.net/specs/openid-connect-core-1_0.html#IDToken
+    """
     return isinstance(auth_time, int) and not isinstance(auth_time, bool) and auth_time >= begun - CLOCK_SKEW
 
 

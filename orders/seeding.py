@@ -44,6 +44,13 @@ class NotEmpty(Conflict):
     title = "The shop has orders"
 
 
+class NotHere(Conflict):
+    """This is a stage where people order."""
+
+    code = "no-made-up-orders"
+    title = "Orders are made up on a developer's machine only"
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """How large a shop."""
@@ -56,8 +63,10 @@ class Size:
 def seed_shop(*, size: Size, now: datetime | None = None, say: Callable[[str], object] = lambda _: None) -> None:
     """Fill a shop without orders: all of it, or nothing. ``say`` hears how far it is.
 
-    Raises NotEmpty, and OperationalError when something else is at the tables.
+    Raises NotHere, NotEmpty, and OperationalError when something else is at the tables.
     """
+    if not settings.LOCAL:
+        raise NotHere(f"seed_shop makes up orders: it runs on a developer's machine only, not in {settings.STAGE}.")
     names: dict[str, Any] = {
         "orders": size.orders,
         "products": size.products,

@@ -24,6 +24,7 @@ UNITS = {
     "tests/local/test_supervisor.py": "supervisor",
     "tests/local/test_messaging.py": "messaging",
     "tests/local/test_websocket_gateway.py": "websocket gateway",
+    "tests/platform/test_migrations.py": "migrations",
     "tests/local/test_aws.py": "aws",
     "tests/local/test_postgres.py": "postgres",
     "tests/local/test_terminal.py": "terminal",

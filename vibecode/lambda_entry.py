@@ -250,10 +250,11 @@ def _operation(event: Event) -> Work:
     bind_contextvars(operation=event["operation"])
     act_as(f"operation {event['operation']}")
 
-    def work(_: LambdaContext) -> Any:
+    def work(context: LambdaContext) -> Any:
         from vibecode.operations import run  # for the worker alone
 
-        return run(import_string(operation), event.get("arguments", {}))
+        arguments = event.get("arguments", {})
+        return run(import_string(operation), arguments, left=context.get_remaining_time_in_millis)
 
     return work
 

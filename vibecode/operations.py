@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.core.management.commands.migrate import Command as MigrateCommand
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
@@ -21,9 +22,18 @@ from psycopg import sql
 
 from vibecode.errors import Conflict
 from vibecode.models import Change
+from vibecode.resources import FUNCTION_TIMEOUT
 
 ALTERING = ("UPDATE", "DELETE", "TRUNCATE")  # what the application's role may not do to the audit trail
 MIGRATION_LOCK = 0x5649_4245  # of PostgreSQL's advisory locks, the one that says "somebody migrates"
+LEAST_LEFT = 45_000  # milliseconds: with less no migration is begun but the first
+# Of the session that migrates. Writers queue behind a statement that waits for a lock: it gives up before they notice.
+# And a session whose function was stopped ends soon after its statement, and lets go of what it holds.
+WHILE_MIGRATING: Mapping[str, str] = {
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "60s",
+    "idle_session_timeout": "60s",
+}
 
 # Of the application's role: shorter than the 29 s of the gateway and the 25 s of a task, so that the database gives up
 # before Lambda does and nobody works for a caller who has left. An idle session would keep a sleeping Aurora awake.
@@ -59,9 +69,13 @@ class MigrationsRun(Conflict):
     title = "Somebody else migrates right now"
 
 
-def run(operation: Callable[..., Any], arguments: Any) -> Any:
-    """Carry an operation out with its arguments. Raises BadArguments, naming what it takes, and what it raises."""
-    known = inspect.signature(operation, eval_str=True).parameters
+def run(operation: Callable[..., Any], arguments: Any, *, left: Callable[[], int]) -> Any:
+    """Carry an operation out with its arguments. Raises BadArguments, naming what it takes, and what it raises.
+
+    ``left`` are the milliseconds that the function still has: told to the operation that asks for them by this name.
+    """
+    known = dict(inspect.signature(operation, eval_str=True).parameters)
+    own = {"left": left} if known.pop("left", None) else {}
     told = ", ".join(f"{name} ({parameter.annotation})" for name, parameter in known.items()) or "none"
     if not isinstance(arguments, dict):
         raise BadArguments(f"arguments must be an object; {operation.__name__} takes: {told}.")
@@ -71,7 +85,7 @@ def run(operation: Callable[..., Any], arguments: Any) -> Any:
     if wrong:
         raise BadArguments(f"Look at {', '.join(wrong)}: {operation.__name__} takes: {told}.")
     log.info("operation", operation=operation.__name__, arguments=arguments)
-    return operation(**arguments)
+    return operation(**arguments, **own)
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -81,24 +95,63 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 # --- the schema ------------------------------------------------------------------------------------------------------
-def migrate(*, plan: bool = False) -> dict[str, Any]:
+def migrate(*, plan: bool = False, left: Callable[[], int] | None = None) -> dict[str, Any]:
     """Bring the schema up to date as the role that owns it, one deploy at a time; with ``plan`` only say what would be.
 
-    Sets the time-outs of the application's role too, and leaves the audit trail open to it for reading and adding
-    alone. Raises MigrationsRun while another one is at it, TrailOpen where somebody else has given it more.
+    Begins no migration when little time is ``left`` (milliseconds), and says which ones wait: call it again. With the
+    last one it sets the time-outs of the application's role too, and leaves the audit trail open to it for reading and
+    adding alone. Raises MigrationsRun while another one is at it, TrailOpen where that role owns it or was given more.
     """
     started = time.monotonic()
     app_role = str(connection.settings_dict["USER"])
     with _as_owner() as owner, _alone(owner):
-        waiting = _waiting(owner)
+        waiting = still = _waiting(owner)
         if not plan:
-            call_command("migrate", verbosity=0, interactive=False)
-            _set_time_outs(owner, app_role)
-            _close_trail(owner, app_role)
-    return {
-        "planned" if plan else "applied": waiting,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+            _must_not_own(owner, app_role)
+            with _impatient(owner):
+                call_command(
+                    _WhileThereIsTime(left or _until(started + FUNCTION_TIMEOUT)), verbosity=0, interactive=False
+                )
+                still = _waiting(owner)
+                if not still:
+                    _set_time_outs(owner, app_role)
+                    _close_trail(owner, app_role)
+    seconds = round(time.monotonic() - started, 3)
+    if plan:
+        return {"planned": waiting, "seconds": seconds}
+    return {"applied": [name for name in waiting if name not in still], "left": still, "seconds": seconds}
+
+
+class _OutOfTime(Exception):
+    """The next migration is for the next call."""
+
+
+class _WhileThereIsTime(MigrateCommand):
+    """Django's command, which does not begin another migration when little time is left. What is done is written."""
+
+    def __init__(self, left: Callable[[], int]) -> None:
+        super().__init__()
+        self._left = left
+        self._begun = False
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """As ever, up to there."""
+        try:
+            return super().execute(*args, **options)
+        except _OutOfTime:
+            return None
+
+    def migration_progress_callback(self, action: str, migration: Any = None, fake: bool = False) -> None:
+        """Called between migrations, outside of their transactions; the first one is always begun."""
+        if action == "apply_start":
+            if self._begun and self._left() < LEAST_LEFT:
+                raise _OutOfTime
+            self._begun = True
+        super().migration_progress_callback(action, migration, fake)
+
+
+def _until(end: float) -> Callable[[], int]:
+    return lambda: int((end - time.monotonic()) * 1000)
 
 
 def _waiting(owner: BaseDatabaseWrapper) -> list[str]:
@@ -132,8 +185,23 @@ def _alone(owner: BaseDatabaseWrapper) -> Iterator[None]:
     try:
         yield
     finally:
-        with owner.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+        if owner.is_usable():
+            with owner.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+
+
+@contextmanager
+def _impatient(owner: BaseDatabaseWrapper) -> Iterator[None]:
+    with owner.cursor() as cursor:
+        for name, value in WHILE_MIGRATING.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
+    try:
+        yield
+    finally:
+        if owner.is_usable():
+            with owner.cursor() as cursor:
+                for name in WHILE_MIGRATING:
+                    cursor.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
 
 
 def _set_time_outs(owner: BaseDatabaseWrapper, role: str) -> None:
@@ -147,6 +215,15 @@ def _set_time_outs(owner: BaseDatabaseWrapper, role: str) -> None:
             )
 
 
+def _must_not_own(owner: BaseDatabaseWrapper, role: str) -> None:
+    """Before anything is made: whoever makes the trail's table can open it again. On a laptop there is one role."""
+    if role == owner.settings_dict["USER"] and not settings.LOCAL:
+        raise TrailOpen(
+            f"{role} owns the audit trail and is the application's role: give DATABASE_URL a role of its own, and "
+            "DATABASE_OWNER_URL the one that migrates."
+        )
+
+
 def _close_trail(owner: BaseDatabaseWrapper, role: str) -> None:
     """Take the rights to change what the trail says away from the application's role; an owner keeps its own."""
     if role == owner.settings_dict["USER"]:
@@ -158,14 +235,27 @@ def _close_trail(owner: BaseDatabaseWrapper, role: str) -> None:
                 sql.SQL(", ".join(ALTERING)), sql.Identifier(table), sql.Identifier(role)
             )
         )
-        cursor.execute(
-            "SELECT coalesce(string_agg(right_to, ', '), '') FROM unnest(%s::text[]) AS right_to "
-            "WHERE has_table_privilege(%s, %s, right_to)",
-            [list(ALTERING), role, table],
-        )
-        left = cursor.fetchone()[0]
+        cursor.execute(_STILL_OPEN, {"altering": list(ALTERING), "role": role, "table": table})
+        left, of = cursor.fetchone()
+    if of:
+        raise TrailOpen(f"{role} is a member of {of}, which owns {table}: REVOKE {of} FROM {role}.")
     if left:
         raise TrailOpen(f"{role} may still {left} {table}: a role that it belongs to, or PUBLIC, was granted that.")
+
+
+# What the role may do to the table or a column of it, and the owner that it could become.
+_STILL_OPEN = """
+SELECT
+    (
+        SELECT string_agg(right_to, ', ') FROM unnest(%(altering)s::text[]) AS right_to
+        WHERE has_table_privilege(%(role)s, %(table)s, right_to)
+           OR (right_to = 'UPDATE' AND has_any_column_privilege(%(role)s, %(table)s, right_to))
+    ),
+    (
+        SELECT relowner::regrole::text FROM pg_class
+        WHERE oid = %(table)s::regclass AND pg_has_role(%(role)s, relowner, 'MEMBER')
+    )
+"""
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------

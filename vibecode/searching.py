@@ -1,13 +1,25 @@
 """What an index can look for. Called by the QuerySets that search."""
 
 import re
+from functools import cache
 
-_TRIGRAM = re.compile(r"[A-Za-z0-9]{3}")
+from django.db import connection
+
+_OURS = re.compile(r"[A-Za-z0-9]{3}")
+_OF_ANY_SCRIPT = re.compile(r"[^\W_]{3}")
 
 
 def has_trigram(words: str) -> bool:
-    """Whether an index of trigrams can look for the words anywhere in a text: three letters or digits in a row.
+    """Whether an index of trigrams can look for the words anywhere in a text: three letters or digits in a row."""
+    return bool(_OURS.search(words) or (_OF_ANY_SCRIPT.search(words) and knows_every_script()))
 
-    Of other scripts it knows nothing where the database's locale is C, as on a developer's machine.
+
+@cache
+def knows_every_script() -> bool:
+    """Whether the database has trigrams of all letters, asked once a process.
+
+    Where its locale is C, as on a developer's machine, it takes those of ASCII alone for letters.
     """
-    return bool(_TRIGRAM.search(words))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT cardinality(show_trgm('Иванов')) > 0")
+        return bool(cursor.fetchone()[0])

@@ -2,8 +2,10 @@
 
 import django.contrib.postgres.indexes
 import django.db.models.functions.text
-from django.contrib.postgres.operations import AddIndexConcurrently, TrigramExtension
+from django.contrib.postgres.operations import TrigramExtension
 from django.db import migrations, models
+
+from vibecode.indexing import BuildIndex
 
 
 class Migration(migrations.Migration):
@@ -16,35 +18,35 @@ class Migration(migrations.Migration):
 
     operations = [
         TrigramExtension(),  # the catalogue has it too; whoever comes first makes it
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='address',
             index=models.Index(fields=['-created_at', '-id'], name='address_newest'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='address',
             index=models.Index(fields=['country', '-created_at', '-id'], name='address_by_country'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='address',
             index=django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('name'), name='gin_trgm_ops'), django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('city'), name='gin_trgm_ops'), django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('postal_code'), name='gin_trgm_ops'), name='address_trigrams'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='user',
             index=models.Index(condition=models.Q(('is_active', False)), fields=['-created_at', '-id'], name='user_shut_out'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='user',
             index=models.Index(condition=models.Q(('is_staff', True)), fields=['-created_at', '-id'], name='user_working_here'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='user',
             index=django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('email'), name='gin_trgm_ops'), django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('name'), name='gin_trgm_ops'), name='user_trigrams'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='user',
             index=models.Index(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('email'), name='text_pattern_ops'), name='user_email_begins'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='user',
             index=models.Index(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('name'), name='text_pattern_ops'), name='user_name_begins'),
         ),

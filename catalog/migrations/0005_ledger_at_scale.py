@@ -2,8 +2,9 @@
 
 import django.contrib.postgres.indexes
 import django.db.models.functions.text
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations, models
+
+from vibecode.indexing import BuildIndex, DropIndex
 
 
 class Migration(migrations.Migration):
@@ -14,43 +15,43 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='product',
             index=models.Index(fields=['status', '-created_at', '-id'], name='product_by_status'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='product',
             index=models.Index(fields=['name', '-created_at', '-id'], name='product_name_of_all'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='product',
             index=models.Index(fields=['price', '-created_at', '-id'], name='product_price_of_all'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='product',
             index=models.Index(fields=['updated_at', '-created_at', '-id'], name='product_changed'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='stockmovement',
             index=models.Index(fields=['-created_at', '-id'], name='stock_movement_newest'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='stockmovement',
             index=models.Index(fields=['product', '-created_at', '-id'], name='stock_movement_by_product'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='stockmovement',
             index=models.Index(condition=models.Q(('kind__in', ['reserve', 'deduct']), _negated=True), fields=['kind', '-created_at', '-id'], name='stock_movement_by_kind'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='stockmovement',
             index=models.Index(condition=models.Q(('cause', 'order'), _negated=True), fields=['cause', '-created_at', '-id'], name='stock_movement_by_cause'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='stockmovement',
             index=django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('reason'), name='gin_trgm_ops'), django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('actor'), name='gin_trgm_ops'), condition=models.Q(('cause', 'request')), name='stock_movement_trigrams'),
         ),
-        RemoveIndexConcurrently(
+        DropIndex(
             model_name='stockmovement',
             name='stock_movement_of_product',
         ),

@@ -15,7 +15,11 @@ def migrate(shop: Deployed) -> str:
     """The schema comes by an operation, and the shop is ready after it and not before."""
     before = shop.public.ask("GET", "/readyz")
     expect(before.status_code == 503, f"/readyz answers {before.status_code} without a schema")
-    applied = shop.operate("migrate")["applied"]
+    answer = shop.operate("migrate")
+    applied = answer["applied"]
+    while answer["left"]:
+        answer = shop.operate("migrate")
+        applied += answer["applied"]
     expect(applied and not shop.operate("migrate")["applied"], "a second migrate finds something to do")
     ready = shop.public.ask("GET", "/readyz")
     expect(ready.status_code == 200, ready.text)

@@ -1,8 +1,9 @@
 """The indexes of the desk's list of orders and of its search, made beside running writers."""
 
 from django.conf import settings
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations, models
+
+from vibecode.indexing import BuildIndex, DropIndex
 
 
 class Migration(migrations.Migration):
@@ -15,23 +16,23 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='order',
             index=models.Index(condition=models.Q(('payment_status', 'paid'), _negated=True), fields=['payment_status', '-created_at', '-id'], name='order_by_payment'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='order',
             index=models.Index(condition=models.Q(('fulfilment_status', 'delivered'), _negated=True), fields=['fulfilment_status', '-created_at', '-id'], name='order_by_fulfilment'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='order',
             index=models.Index(fields=['total', '-created_at', '-id'], name='order_by_total'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='orderline',
             index=models.Index(fields=['sku', '-order'], name='order_line_sku_newest'),
         ),
-        RemoveIndexConcurrently(
+        DropIndex(
             model_name='orderline',
             name='order_line_sku',
         ),

@@ -289,6 +289,15 @@ def test_whom_the_provider_did_not_ask_again_is_not_signed_in(
     assert browser_of_staff.is_inside == (verdict == 302)
 
 
+def test_a_provider_that_does_not_say_when_it_asked_signs_nobody_in(
+    provider: Provider, browser_of_staff: Staff, between: Between
+) -> None:
+    between.forge = lambda claims: signed({name: value for name, value in claims.items() if name != "auth_time"})
+
+    assert browser_of_staff.signs_in(provider.knows("again", "staff")).status_code == 400
+    assert nobody_was_signed_in(browser_of_staff)
+
+
 @pytest.mark.parametrize("auth_time", ["soon", True, 1.5, []])
 def test_a_time_that_is_none_proves_nothing(
     provider: Provider, browser_of_staff: Staff, between: Between, auth_time: Any

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 from pytest_django import Settings
 
@@ -14,7 +15,7 @@ from tests.admin.conftest import Desk, desk_of
 from tests.platform.bus import Noted, make_queues, note, pointed_to
 from vibecode import aws
 from vibecode.local.ports import free_port
-from vibecode.models import OutboxEvent, OutboxState, ProcessedMessage
+from vibecode.models import Change, OutboxEvent, OutboxState, ProcessedMessage
 from vibecode.resources import QUEUES
 
 LIST, PAGE = "vibecode_outboxevent_changelist", "vibecode_outboxevent_change"
@@ -200,6 +201,22 @@ def test_a_letter_is_in_its_queue_before_it_leaves_the_dead_ones(
     assert len(bodies(queues("mail"))) == 1
     shown = sqs.get_queue_attributes(QueueUrl=queues("mail", dead=True), AttributeNames=["All"])["Attributes"]
     assert shown["ApproximateNumberOfMessagesNotVisible"] == "1"
+    assert [(change.name, change.after) for change in staff.changes()] == [("Dead letters of mail", {"sent_again": 1})]
+
+
+def test_no_letter_is_sent_that_the_trail_was_not_told_of(
+    staff: Desk, queues: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter(queues("mail", dead=True))
+
+    def away(**_: Any) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(Change.objects, "create", away)
+    with pytest.raises(OperationalError):
+        staff.dialog(LETTERS_AGAIN, "mail")
+
+    assert bodies(queues("mail")) == []
 
 
 def test_while_aws_is_away_the_page_says_so_and_sends_nothing(staff: Desk, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from catalog.models import Product
 from orders.models import Order
 from tests.accounts.provider import Provider
 from tests.in_process import make_product, shelf, sign_in
+from tests.roles import two_roles
 from vibecode import aws, operations
 from vibecode.lambda_entry import handler
 from vibecode.local.lambda_runtime import Context
@@ -221,15 +222,10 @@ def test_a_sandbox_that_is_killed_in_the_middle_of_an_order_leaves_one_order_aft
 # --- operations ------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def fresh_database(environment: dict[str, str]) -> Iterator[str]:
-    """The name of a database that nobody has migrated, which the functions are told of."""
-    name = f"fresh_{uuid.uuid4().hex[:8]}"
-    kept = environment["DATABASE_URL"]
-    with psycopg.connect(kept, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    environment["DATABASE_URL"] = environment["DATABASE_OWNER_URL"] = kept.rpartition("/")[0] + f"/{name}"
-    yield name
-    with psycopg.connect(kept, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """Where a database with two roles is that nobody has migrated; the functions are told of it."""
+    with two_roles() as addresses:
+        environment.update(addresses)
+        yield addresses["DATABASE_URL"]
 
 
 def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
@@ -238,7 +234,7 @@ def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
     def do(operation: str, **arguments: Any) -> Any:
         return worker.invoke({"operation": operation, "arguments": arguments})
 
-    assert environment["DATABASE_URL"].endswith(fresh_database)
+    assert environment["DATABASE_URL"] == fresh_database
     email = f"{uuid.uuid4().hex}@shop.example"
     with serve(task, environment, tmp_path / "log", timeout=120) as worker:
         assert ask(worker, "GET", "/readyz")["statusCode"] == 503

@@ -1,16 +1,14 @@
 """The audit trail: every change of what it follows is in it with who, before and after, whatever made it, for good."""
 
 import os
+import secrets
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -27,12 +25,13 @@ from tests.admin.conftest import desk_of
 from tests.books import Books
 from tests.in_process import Caller, make_product, order_body, sign_in
 from tests.jobs.conftest import Clerk, clerk, hire  # noqa: F401 -- fixtures
+from tests.roles import two_roles
 from vibecode import history
 from vibecode.acting import acting
 from vibecode.lambda_entry import handler
+from vibecode.local.checks import PRODUCTION
 from vibecode.local.folder import REPOSITORY
 from vibecode.local.lambda_runtime import Context
-from vibecode.local.postgres import Postgres
 from vibecode.models import Change
 from vibecode.rights import Actor
 
@@ -350,7 +349,7 @@ def test_the_trail_follows_what_it_says_and_no_column_of_a_person(db: None) -> N
         column
         for table, _, arguments in rows
         if table.startswith("accounts_")
-        for column in arguments.split("\\000")[1]
+        for column in arguments.split("\\000")[1].split(" ")
     }
 
 
@@ -363,47 +362,30 @@ MIGRATE = "import django; django.setup(); from vibecode.operations import migrat
 class Stage:
     """A database as a stage has it: one role owns it and migrates, the application has another."""
 
-    place: str
     environment: dict[str, str]
 
     def session(self, role: str) -> psycopg.Connection[Any]:
         """A session of one of its roles; each statement by itself."""
-        return psycopg.connect(f"postgresql://{role}:secret@{self.place}/stage", autocommit=True)
+        address = self.environment["DATABASE_OWNER_URL"].replace("owner:", f"{role}:")
+        return psycopg.connect(address, autocommit=True)
 
-    def migrate(self) -> subprocess.CompletedProcess[str]:
+    def migrate(self, **more: str) -> subprocess.CompletedProcess[str]:
         """What a deploy asks for."""
         command = [sys.executable, "-c", MIGRATE]
-        environment = {**os.environ, **self.environment, "DJANGO_SETTINGS_MODULE": "vibecode.settings"}
+        environment = {**os.environ, **self.environment, "DJANGO_SETTINGS_MODULE": "vibecode.settings", **more}
         return subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """A server of this module's own, whose roles are real ones; the schema is there, and something was changed."""
-    with tempfile.TemporaryDirectory(prefix="vibecode-stage-") as folder:
-        postgres = Postgres(Path(folder) / "postgres", durable=False, master=True)
-        server = urlsplit(postgres.start())
-        place = f"{server.hostname}:{server.port}"
-        try:
-            with psycopg.connect(server.geturl(), autocommit=True) as master:
-                master.execute("CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'secret'")
-                master.execute("CREATE DATABASE stage OWNER owner")
-            urls = {
-                "DATABASE_URL": f"postgresql://app:secret@{place}/stage",
-                "DATABASE_OWNER_URL": f"postgresql://owner:secret@{place}/stage",
-            }
-            made = Stage(place, urls)
-            with made.session("owner") as owner:
-                owner.execute("CREATE ROLE app LOGIN PASSWORD 'secret'")  # the owner sets its time-outs
-                owner.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app")
-                owner.execute("ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO app")
-            done = made.migrate()
-            assert done.returncode == 0, done.stderr
-            with made.session("app") as app:
-                app.execute("INSERT INTO catalog_category (name, slug, position) VALUES ('Lamps', 'lamps', 1)")
-            yield made
-        finally:
-            postgres.stop()
+    """The schema is there, and something was changed."""
+    with two_roles() as environment:
+        made = Stage(environment)
+        done = made.migrate()
+        assert done.returncode == 0, done.stderr
+        with made.session("app") as app:
+            app.execute("INSERT INTO catalog_category (name, slug, position) VALUES ('Lamps', 'lamps', 1)")
+        yield made
 
 
 def test_the_applications_role_adds_to_the_trail_and_reads_it(stage: Stage) -> None:
@@ -426,16 +408,47 @@ def test_not_even_its_owner_changes_it(stage: Stage, statement: str) -> None:
         owner.execute(statement)
 
 
-def test_a_right_that_came_from_elsewhere_stops_the_deploy(stage: Stage) -> None:
-    with stage.session("owner") as owner:
-        owner.execute("GRANT DELETE ON vibecode_change TO PUBLIC")
+@pytest.mark.parametrize(
+    ("given", "taken", "said"),
+    [
+        (
+            "GRANT DELETE ON vibecode_change TO PUBLIC",
+            "REVOKE DELETE ON vibecode_change FROM PUBLIC",
+            "app may still DELETE",
+        ),
+        (
+            "GRANT UPDATE (actor) ON vibecode_change TO PUBLIC",
+            "REVOKE UPDATE (actor) ON vibecode_change FROM PUBLIC",
+            "app may still UPDATE",
+        ),
+        (
+            "CREATE ROLE keeper; GRANT keeper TO owner, app; ALTER TABLE vibecode_change OWNER TO keeper",
+            "ALTER TABLE vibecode_change OWNER TO owner; DROP OWNED BY keeper; DROP ROLE keeper",
+            "app is a member of keeper",
+        ),
+    ],
+    ids=["to everybody", "of one column", "by becoming its owner"],
+)
+def test_a_right_that_came_from_elsewhere_stops_the_deploy(stage: Stage, given: str, taken: str, said: str) -> None:
+    with stage.session("master") as master:
+        master.execute(given)
         try:
             done = stage.migrate()
         finally:
-            owner.execute("REVOKE DELETE ON vibecode_change FROM PUBLIC")
+            master.execute(taken)
 
     assert done.returncode != 0
-    assert "app may still DELETE vibecode_change" in done.stderr
+    assert said in done.stderr
+
+
+def test_a_real_stage_with_one_role_is_not_migrated(stage: Stage) -> None:
+    owners = stage.environment["DATABASE_OWNER_URL"]
+
+    for more in ({"DATABASE_URL": owners}, {"DATABASE_URL": owners, "DATABASE_OWNER_URL": ""}):
+        done = stage.migrate(**PRODUCTION, SECRET_KEY=secrets.token_urlsafe(50), **more)
+        assert done.returncode != 0
+        assert "TrailOpen: owner owns the audit trail" in done.stderr
+        assert stage.migrate(**more).returncode == 0, "a developer's machine has one role"
 
 
 def test_it_only_grows_here_too(db: None) -> None:

@@ -9,11 +9,12 @@ from django.contrib.auth.models import Permission
 
 from accounts.services import register_user, set_active
 from orders.models import Order
+from tests.admin.conftest import desk_of
 from tests.in_process import Caller, make_product, sign_in
 from tests.platform.answers import assert_refused
 from vibecode import dead_letters, outbox, resources
 from vibecode.errors import Denied
-from vibecode.models import OutboxEvent
+from vibecode.models import Change, OutboxEvent
 from vibecode.rights import GROUPS, Actor, Right
 
 SEES_ORDERS = {"support", "warehouse", "finance", "staff", "admin"}
@@ -115,6 +116,16 @@ def test_the_admin_opens_to_each_group_what_its_rights_need(db: None) -> None:
             assert (codename in opened) == (right in rights), (group, right)
         assert "view_product" in opened, group
         assert not {name for name in opened if name.startswith("delete_order")} or group == "admin"
+
+
+def test_the_trail_asks_for_its_right_whatever_permission_was_given_by_hand(db: None) -> None:
+    desk = desk_of("support")
+    change = Change.objects.create(actor="x", deed="update", kind="catalog.product", page_kind="catalog.product")
+    desk.user.user_permissions.add(Permission.objects.get(codename="view_change"))
+
+    assert desk.open("vibecode_change_changelist").status_code == 403
+    assert desk.open("vibecode_change_change", change.pk).status_code == 403
+    assert 'href="/admin/vibecode/change/"' not in desk.open("index").content.decode()
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -1,9 +1,11 @@
 """What a page makes PostgreSQL look at: its statements, and what their plans read. Used by tests and benchmark."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.db import connection
@@ -19,9 +21,11 @@ class Statement:
     node: str
     blocks: int
     milliseconds: float
+    skips: str = ""  # the index whose first column it does not know: PostgreSQL 18 skips through it, 17 reads it all
 
     def __str__(self) -> str:
-        return f"{self.node} looks at {self.looked_at:,} rows, {self.blocks:,} blocks in all: {self.sql[:1500]}"
+        skips = f"skips through {self.skips}, " if self.skips else ""
+        return f"{skips}{self.node} looks at {self.looked_at:,} rows, {self.blocks:,} blocks in all: {self.sql[:1500]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ def explain(sql: str) -> Statement:
     busiest = max(_nodes(plan), key=_looked_at)
     blocks = plan.get("Shared Hit Blocks", 0) + plan.get("Shared Read Blocks", 0)
     name = " on ".join(filter(None, (busiest["Node Type"], busiest.get("Index Name") or busiest.get("Relation Name"))))
-    return Statement(sql, round(_looked_at(busiest)), name, blocks, explained["Execution Time"])
+    skips = next((node["Index Name"] for node in _nodes(plan) if _skips(node)), "")
+    return Statement(sql, round(_looked_at(busiest)), name, blocks, explained["Execution Time"], skips)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -84,3 +89,39 @@ def _looked_at(node: dict[str, Any]) -> float:
     thrown = ("Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck")
     rows = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown)
     return float(rows * node["Actual Loops"])
+
+
+def _skips(node: dict[str, Any]) -> bool:
+    """Whether a node looks things up in a B-tree without knowing its first column, and no other index begins with one.
+
+    Where another one does, an older PostgreSQL takes that.
+    """
+    if "Index Cond" not in node or "Index Name" not in node:
+        return False
+    asked, columns = _bare(node["Index Cond"]), _first_columns(node["Index Name"])
+    return not any(re.search(rf"(?<![\w.]){re.escape(_bare(column))}(?!\w)", asked) for column in columns)
+
+
+@cache
+def _first_columns(index: str) -> list[str]:
+    """Of a B-tree, and of the others of its table that are not partial; of a GIN nothing is first, all are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FIRST_COLUMNS, {"index": f'"{index}"'})
+        return [column for (column,) in cursor.fetchall()]
+
+
+_FIRST_COLUMNS = """
+SELECT pg_get_indexdef(other.indexrelid, place, true)
+FROM pg_index AS mine
+JOIN pg_index AS other ON other.indrelid = mine.indrelid
+JOIN pg_class AS named ON named.oid = other.indexrelid
+JOIN pg_am ON pg_am.oid = named.relam
+CROSS JOIN generate_series(1, CASE pg_am.amname WHEN 'btree' THEN 1 ELSE other.indnkeyatts END) AS place
+WHERE mine.indexrelid = %(index)s::regclass
+  AND (other.indexrelid = mine.indexrelid OR (other.indpred IS NULL AND pg_am.amname = 'btree'))
+"""
+
+
+def _bare(expression: str) -> str:
+    """Brackets and spaces differ between a plan and a definition."""
+    return re.sub(r'[()\s"]', "", expression)

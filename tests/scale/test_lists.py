@@ -15,7 +15,7 @@ from orders.seeding import Size
 from tests.admin.conftest import desk_of
 from tests.in_process import Caller, sign_in
 from tests.scale.pages import api_lists, known_things, queries_of
-from tests.scale.plans import Cost, cost_of
+from tests.scale.plans import Cost, cost_of, explain
 
 MOST_STATEMENTS = 12
 MOST_LOOKED_AT = 25_000  # rows, by any node of any plan: more than the catalogue, less than what grows by the day
@@ -26,7 +26,9 @@ LISTS = sorted(model._meta.label_lower for model in admin.site._registry)
 def dear(cost: Cost) -> list[str]:
     """What is wrong with a page's cost."""
     found = [] if len(cost.statements) <= MOST_STATEMENTS else [f"{len(cost.statements)} statements"]
-    return found + [str(s) for s in cost.statements if s.looked_at > MOST_LOOKED_AT or s.blocks > MOST_BLOCKS]
+    return found + [
+        str(s) for s in cost.statements if s.looked_at > MOST_LOOKED_AT or s.blocks > MOST_BLOCKS or s.skips
+    ]
 
 
 @pytest.mark.parametrize("label", LISTS)
@@ -71,9 +73,16 @@ def test_every_list_of_the_api_costs_what_it_shows(large_shop: Size) -> None:
     for address in api_lists():
         cost = cost_of(lambda address=address: staff.get(address.format(**known)))  # type: ignore[misc]  # of this round
         wrong += [f"{address}: {fault}" for fault in dear(cost)]
-        wrong += [f"{address}: {cost.status}"] if cost.status not in {200, 400} else []
+        # Names that many people here have: too many, or not, by how large the shop is.
+        meant = {200, 400} if address.endswith(("grace hopper", "王小明")) else {200}
+        wrong += [f"{address}: {cost.status}"] if cost.status not in meant else []
 
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_plan_that_an_older_postgresql_does_not_have_is_noticed(large_shop: Size) -> None:
+    assert explain("SELECT id FROM vibecode_change WHERE page_id = 5").skips == "change_of_page"
+    assert explain("SELECT id FROM vibecode_change WHERE page_kind = 'x' AND page_id = 5").skips == ""
 
 
 def test_a_search_that_means_too_many_says_so(large_shop: Size) -> None:

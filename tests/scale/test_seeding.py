@@ -8,7 +8,7 @@ from django.db import connection
 
 from catalog.models import Product
 from orders.models import Order
-from orders.seeding import Size
+from orders.seeding import NotHere, Size, seed_shop
 from orders.services import audit_figures, audit_stock
 from orders.status import OrderStatus
 
@@ -44,3 +44,5 @@ def test_orders_are_made_up_on_a_developers_machine_only(large_shop: Size, setti
 
     with pytest.raises(CommandError, match="developer's machine only"):
         call_command("seed_shop", orders=10, products=10)
+    with pytest.raises(NotHere):
+        seed_shop(size=Size(10, 10, 10))

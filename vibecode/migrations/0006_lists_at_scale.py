@@ -1,7 +1,8 @@
 """The indexes of the lists of the outbox and of the audit trail, made beside running writers."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from vibecode.indexing import BuildIndex
 
 
 class Migration(migrations.Migration):
@@ -12,11 +13,11 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='outboxevent',
             index=models.Index(fields=['detail_type', '-id'], name='outbox_by_type'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='change',
             index=models.Index(condition=models.Q(('deed', 'update'), _negated=True), fields=['deed', '-at', '-id'], name='change_by_deed'),
         ),
