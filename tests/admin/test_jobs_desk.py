@@ -61,11 +61,11 @@ def test_a_row_is_corrected_in_the_page_and_then_done(staff: Desk, job: Job) -> 
 
 
 def test_the_bad_rows_are_a_file_in_which_nothing_runs(staff: Desk, job: Job) -> None:
-    job.lines.filter(number=2).update(data={"sku": "=1+1", "price": "1"})
+    job.lines.filter(number=2).update(data={"sku": "=1+1", "price": "1", "": "50"})
 
     content = staff.open("vibecode_job_not_done", job.pk).content.decode("utf-8-sig")
 
-    assert content.splitlines() == ["row,sku,price,error", "2,'=1+1,1,sku: No such product."]
+    assert content.splitlines() == ["row,sku,price,error", "2,'=1+1,1,sku: No such product.,50"]
 
 
 def test_the_progress_is_asked_for_while_it_works_and_the_page_comes_anew_when_it_rests(staff: Desk, job: Job) -> None:

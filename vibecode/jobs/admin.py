@@ -33,7 +33,7 @@ from vibecode.jobs.running import (
     correct_row,
     take_file,
 )
-from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, Cell, plain, write_table
+from vibecode.jobs.tables import BEYOND, LARGEST_FILE, MOST_ROWS, Cell, plain, write_table
 from vibecode.models import Job, JobRow
 
 STATES: dict[str, str] = {
@@ -281,7 +281,13 @@ class JobAdmin(ReadOnlyAdmin):
         columns = list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
         rows = job.lines.bad().order_by("number")
         cells: Iterable[list[Cell]] = (
-            [row.number, *(plain(row.data.get(name, "")) for name in columns), _sentence(row)] for row in rows
+            [
+                row.number,
+                *(plain(row.data.get(name, "")) for name in columns),
+                _sentence(row),
+                *filter(None, [row.data.get(BEYOND)]),  # so that a row that comes back as it went is as bad as before
+            ]
+            for row in rows
         )
         return _file(f"not-done-{job.pk}.csv", write_table("csv", [NUMBER, *columns, ERROR], cells))
 

@@ -22,7 +22,7 @@ from vibecode import aws, bucket
 from vibecode.acting import acting
 from vibecode.errors import Away, Conflict, Denied, DomainError
 from vibecode.jobs.kinds import ImportKind, Kind, import_kinds, kind_of
-from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, TableRefused, check_size, plain, read_table
+from vibecode.jobs.tables import BEYOND, LARGEST_FILE, MOST_ROWS, TableRefused, check_size, plain, read_table
 from vibecode.models import Job, JobRow
 from vibecode.resources import UPLOAD_SECONDS, UPLOADS
 from vibecode.rights import Actor
@@ -147,7 +147,8 @@ def _table_of(job: Job, kind: ImportKind, *, correcting: bool) -> dict[int, dict
     required = [name for name, column in kind.columns.items() if column.required]
     if not correcting:
         table = read_table(stored.content, columns=[*kind.columns, *kind.told], required=required)
-        return {number: {name: row[name] for name in kind.columns if name in row} for number, row in table.items()}
+        ours = [*kind.columns, BEYOND]
+        return {number: {name: row[name] for name in ours if name in row} for number, row in table.items()}
     names = [NUMBER, ERROR, *kind.columns]
     return _corrections(job, read_table(stored.content, columns=names, required=[NUMBER, *required]))
 
