@@ -292,10 +292,13 @@ def settle(job: Job) -> None:
     settled = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, rows__lte=F("done") + F("bad"))
     if not kind.makes_file or not settled.exists():
         return
-    key = kind.finish(job)
+    key = kind.finish(job)  # one of its own for each attempt: a later one has no parts to read any more
     with transaction.atomic():
-        if settled.update(state=Job.State.DONE, result=key, ended_at=Now(), moved_at=Now()):
+        counts = settled.update(state=Job.State.DONE, result=key, ended_at=Now(), moved_at=Now())
+        if counts:
             job.lines.all().delete()  # what they held lies in the file
+    if not counts:
+        bucket.delete(key)
 
 
 def person_now(sub: str) -> Actor:
