@@ -221,7 +221,7 @@ class JobAdmin(ReadOnlyAdmin):
             "unit": f"{kind_of(job.kind).unit},{kind_of(job.kind).unit}s",
             "percent": 100 * (job.done + job.bad) // max(job.rows, 1),
             "at_work": job.state in AT_WORK,
-            "may_begin": job.state in AT_REST and job.waiting > 0,
+            "may_begin": job.state in AT_REST and (job.waiting > 0 or kind_of(job.kind).lacks_file(job)),
             "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
             "began": localize(localtime(job.began_at)) if begun and job.began_at else "",
         }

@@ -80,6 +80,10 @@ class Kind:
         """Whether there is something to finish."""
         return type(self).finish is not Kind.finish
 
+    def lacks_file(self, job: Job) -> bool:
+        """Whether a job has its rows still, and no file of them."""
+        return self.makes_file and job.rows > 0 and not job.result
+
 
 class ImportKind(Kind):
     """A kind whose rows come from a file."""

@@ -220,9 +220,13 @@ def begin_job(*, job: Job, actor: Actor) -> None:
     """Do what waits, in the background and in the name of ``actor``. Twice is harmless. Raises Denied or NotNow."""
     kind = kind_of(job.kind)
     actor.must(kind.right)
-    waits = Job.objects.at_rest().filter(pk=job.pk, rows__gt=F("done") + F("bad"))
-    begun = waits.update(
-        state=Job.State.RUNNING, asked_by=actor.name, began_at=Now(), moved_at=Now(), ended_at=None, failure=""
+    unfinished = Q(rows__gt=F("done") + F("bad"))
+    if kind.makes_file:
+        unfinished |= Q(rows__gt=0, result="")
+    begun = (
+        Job.objects.at_rest()
+        .filter(unfinished, pk=job.pk)
+        .update(state=Job.State.RUNNING, asked_by=actor.name, began_at=Now(), moved_at=Now(), ended_at=None, failure="")
     )
     if begun:
         _send(_chunks(job, kind))
