@@ -24,7 +24,7 @@ from vibecode.errors import Away, Conflict, Denied, DomainError
 from vibecode.jobs.kinds import ImportKind, Kind, import_kinds, kind_of
 from vibecode.jobs.tables import BEYOND, LARGEST_FILE, MOST_ROWS, TableRefused, check_size, plain, read_table
 from vibecode.models import Job, JobRow
-from vibecode.resources import UPLOAD_SECONDS, UPLOADS
+from vibecode.resources import JOBS, UPLOAD_SECONDS, UPLOADS
 from vibecode.rights import Actor
 
 WRITTEN = 1000  # rows a statement
@@ -340,8 +340,19 @@ def sweep_jobs() -> None:
         if Job.objects.stuck(settings.JOB_STUCK_SECONDS).filter(pk=job.pk).update(moved_at=Now()):
             log.warning("job goes on", job=job.pk, kind=job.kind, waiting=job.waiting)
             _send([{"job": job.pk}] if job.state == Job.State.READING else _chunks(job, kind_of(job.kind)))
+    _forget_parts()
     Job.objects.filter(state=Job.State.UPLOADING, created_at__lt=Now() - ABANDONED).delete()
     Job.objects.filter(created_at__lt=Now() - timedelta(days=settings.JOB_KEEP_DAYS)).delete()
+
+
+def _forget_parts() -> None:
+    """Of a file that was given up, what its rows hold of people goes as soon as the file would have."""
+    kinds = [key for key in JOBS if kind_of(key).makes_file]
+    given_up = Job.objects.filter(kind__in=kinds, state__in=[Job.State.CANCELLED, Job.State.FAILED], rows__gt=0)
+    with transaction.atomic():
+        old = list(given_up.filter(ended_at__lt=Now() - ABANDONED).select_for_update())
+        JobRow.objects.filter(job__in=old).delete()
+        Job.objects.filter(pk__in=[job.pk for job in old]).update(rows=0, done=0, bad=0)
 
 
 def _chunks(job: Job, kind: Kind) -> Iterator[dict[str, int]]:
