@@ -31,7 +31,12 @@ WRITTEN = 1000  # rows a statement
 ANY_FILE = "application/octet-stream"  # what a file is, is seen in it: browsers disagree about CSV
 READ_WITHIN = timedelta(hours=1)  # then a file is given up
 ABANDONED = timedelta(days=1)
+TRIES = 12  # of the sweep, about an hour of them, without a row settled in between
 NUMBER, ERROR = "row", "error"  # the columns of a file of bad rows beside their own
+STANDS = (
+    "It did not move in {tries} attempts: the shop's log says why, under job {job}. What is done stays done; the rest can "
+    "be begun anew."
+)
 
 log = structlog.stdlib.get_logger("vibecode.jobs")
 
@@ -336,13 +341,26 @@ def sweep_jobs() -> None:
     Job.objects.filter(state=Job.State.READING, began_at__lt=Now() - READ_WITHIN).update(
         state=Job.State.FAILED, failure="The file could not be read within an hour: upload it again.", ended_at=Now()
     )
-    for job in Job.objects.stuck(settings.JOB_STUCK_SECONDS):
-        if Job.objects.stuck(settings.JOB_STUCK_SECONDS).filter(pk=job.pk).update(moved_at=Now()):
+    stuck = Job.objects.stuck(settings.JOB_STUCK_SECONDS)
+    for job in stuck:
+        tries = _tries(job)
+        if not stuck.filter(pk=job.pk).update(moved_at=Now(), params=job.params | {"tries": tries}):
+            continue  # it has moved meanwhile, or another sweep has it
+        if job.state == Job.State.RUNNING and tries["times"] > TRIES:
+            log.error("job given up", job=job.pk, kind=job.kind, waiting=job.waiting)
+            _fail(job, STANDS.format(tries=TRIES, job=job.pk))
+        else:
             log.warning("job goes on", job=job.pk, kind=job.kind, waiting=job.waiting)
             _send([{"job": job.pk}] if job.state == Job.State.READING else _chunks(job, kind_of(job.kind)))
     _forget_parts()
     Job.objects.filter(state=Job.State.UPLOADING, created_at__lt=Now() - ABANDONED).delete()
     Job.objects.filter(created_at__lt=Now() - timedelta(days=settings.JOB_KEEP_DAYS)).delete()
+
+
+def _tries(job: Job) -> dict[str, Any]:
+    """How many times the sweep has sent it, this one too, since it was begun and since a row of it was settled."""
+    since, before = f"{job.began_at} {job.done + job.bad}", job.params.get("tries", {})
+    return {"since": since, "times": before["times"] + 1 if before.get("since") == since else 1}
 
 
 def _forget_parts() -> None:
