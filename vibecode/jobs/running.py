@@ -184,7 +184,8 @@ def correct_row(*, job: Job, number: int, written: Mapping[str, str], actor: Act
     with transaction.atomic():
         if not Job.objects.at_rest().select_for_update().filter(pk=job.pk).exists():
             raise NotNow("Rows can be corrected while the job rests.")
-        if not _write_corrections(job, kind, {number: dict(written)}):
+        typed = {name: text.replace("\x00", "") for name, text in written.items()}  # PostgreSQL's JSON has no NUL
+        if not _write_corrections(job, kind, {number: typed}):
             raise NotNow(f"Row {number} is not bad any more.")
         return job.lines.waiting().filter(number=number).exists()
 
@@ -383,7 +384,7 @@ def _chunks(job: Job, kind: Kind) -> Iterator[dict[str, int]]:
 
 
 def _send(messages: Iterable[Mapping[str, int]]) -> None:
-    """Put messages into the queue. What SQS does not take, the sweep sends again."""
+    """Put messages into the queue. What SQS does not take, the sweep sends again: while it is away, asking once will do."""
     for batch in batched(messages, 10):
         entries = [{"Id": str(place), "MessageBody": json.dumps(message)} for place, message in enumerate(batch)]
         try:
@@ -391,10 +392,10 @@ def _send(messages: Iterable[Mapping[str, int]]) -> None:
                 QueueUrl=settings.RESOURCES.queue_url("jobs"),
                 Entries=entries,  # type: ignore[arg-type]  # a list of such dicts, which the stubs want one by one
             )
-            failed: object = answer.get("Failed")
         except aws.service_errors() as error:
-            failed = error
-        if failed:
+            log.warning("job waits for the sweep", error=str(error))
+            return
+        if failed := answer.get("Failed"):
             log.warning("job waits for the sweep", error=str(failed))
 
 
