@@ -16,7 +16,6 @@ from tests.in_process import FULL
 from tests.over_http import Shop
 from vibecode.jobs import on_message
 from vibecode.jobs.kinds import kind_of
-from vibecode.jobs.running import _chunks
 from vibecode.models import Job
 
 ROWS = 5000 if FULL else 400
@@ -24,7 +23,7 @@ ROWS = 5000 if FULL else 400
 
 def work(job: Job, *, chunks: int | None = None) -> None:
     """What the worker does with the messages that the page has sent."""
-    messages = [{"job": job.pk}] if job.state == Job.State.READING else list(_chunks(job, kind_of(job.kind)))
+    messages = [{"job": job.pk}] if job.state == Job.State.READING else list(chunks_of(job, kind_of(job.kind)))
     for message in messages[:chunks]:
         on_message(message)
     job.refresh_from_db()

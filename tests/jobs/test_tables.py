@@ -10,7 +10,7 @@ from openpyxl import Workbook, load_workbook
 
 from tests.in_process import make_product
 from tests.jobs.conftest import Clerk
-from vibecode.jobs.running import correct_row
+from vibecode.jobs.files import correct_row
 from vibecode.jobs.tables import Cell, TableRefused, defuse, is_formula, plain, read_table, write_table
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>

@@ -78,9 +78,9 @@ class ExportKind(Kind):
         return keep_export(job, self.file, write_table(form, self.columns, lines))
 
 
-def keep_export(job: Job, name: str, content: bytes) -> str:
+def keep_export(job: Job, name: str, content: bytes, *, form: str = "") -> str:
     """Lay a job's file onto S3, for whoever is given its link; its key, which nobody guesses and no other file gets."""
-    form = job.params["form"]
+    form = form or job.params["form"]
     key = f"{UPLOADS}exports/{job.pk}-{secrets.token_hex(16)}.{form}"
     bucket.keep(key, content, content_type=TYPES[form], file_name=f"{name}-{job.pk}.{form}")
     return key
