@@ -16,6 +16,7 @@ from tests.in_process import FULL
 from tests.over_http import Shop
 from vibecode.jobs import on_message
 from vibecode.jobs.kinds import kind_of
+from vibecode.jobs.running import chunks_of
 from vibecode.models import Job
 
 ROWS = 5000 if FULL else 400

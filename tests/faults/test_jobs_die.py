@@ -18,7 +18,7 @@ from tests.in_process import shelf
 from tests.over_http import Shop, together, wait_for_a_waiter
 from vibecode.jobs import on_message
 from vibecode.jobs.kinds import kind_of
-from vibecode.jobs.running import begin_job, make_job
+from vibecode.jobs.running import begin_job, chunks_of, make_job
 from vibecode.local.folder import REPOSITORY
 from vibecode.models import Job
 from vibecode.rights import Actor

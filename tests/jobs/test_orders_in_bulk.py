@@ -103,6 +103,24 @@ def test_only_what_the_filter_finds_is_shipped(clerk: Clerk, paid: Callable[[int
     assert first.number != second.number
 
 
+def test_a_list_that_is_sent_twice_makes_one_job(clerk: Clerk, paid: Callable[[int], list[Order]]) -> None:
+    [order] = paid(1)
+    browser, page = browser_of(clerk), reverse("admin:orders_order_changelist")
+    forms = [browser.get(page).context["action_form"] for _ in range(2)]
+    first, second = ({"once": form["once"].value(), "_selected_action": order.pk, "index": "0"} for form in forms)
+
+    made = browser.post(page, {"action": "export_csv", **first})
+    again = browser.post(page, {"action": "export_csv", **first})
+
+    job = Job.objects.get()
+    assert made.headers["Location"] == reverse("admin:vibecode_job_change", args=[job.pk])
+    assert again.headers["Location"] == reverse("admin:vibecode_job_changelist")
+    assert "begun already" in browser.get(again.headers["Location"]).content.decode()
+    browser.post(page, {"action": "ship_all", **first})
+    browser.post(page, {"action": "export_csv", **second})
+    assert Job.objects.count() == 3
+
+
 def test_shipping_twice_sends_one_parcel_each(clerk: Clerk, paid: Callable[[int], list[Order]]) -> None:
     paid(3)
     one, other = (ship_orders(orders=Order.objects.all(), actor=clerk.actor) for _ in range(2))

@@ -18,9 +18,9 @@ from unfold.widgets import INPUT_CLASSES
 from vibecode import bucket, resources
 from vibecode.desk import actor_of
 from vibecode.errors import Away, DomainError
+from vibecode.jobs.desk import JobList
 from vibecode.jobs.files import begin_correction, begin_import, correct_row, take_file
 from vibecode.jobs.kinds import ImportKind, import_kinds, kind_of
-from vibecode.jobs.listing import JobList
 from vibecode.jobs.running import begin_job, cancel_job
 from vibecode.jobs.showing import (
     MENDED,
