@@ -121,6 +121,9 @@ def test_orders_over_two_pages_are_shipped_at_once_each_with_its_result(look: Lo
     assert page.get_by_text("cannot ship: its payment is pending").count() == 3
     assert page.get_by_text("Parcel 1 is on its way").first.is_visible()
     assert Shipment.objects.filter(order__in=ours).count() == 57
+    with page.expect_download() as results:
+        page.get_by_role("link", name="Every row with its result").click()
+    assert results.value.suggested_filename == f"results-{job.pk}.csv"
     assert window.is_clean()
 
 
