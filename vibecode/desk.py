@@ -23,7 +23,7 @@ from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.forms import BaseDialogForm
+from unfold.forms import ActionForm, BaseDialogForm
 from unfold.utils import display_for_label
 
 from vibecode.errors import DomainError, Stale
@@ -33,6 +33,7 @@ from vibecode.models import Change, ChangeQuerySet, Job
 from vibecode.rights import Actor
 
 ALREADY = "This was done already, the first time that you sent it: only its answer was lost."
+ALREADY_BEGUN = "This was begun already, the first time that you sent it. To begin another one, load the list anew."
 SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 LATEST = 5  # changes under an object's page
 A_PAGE = 50  # changes on its history
@@ -111,8 +112,19 @@ def dialog_action[**P, R](
 
 
 def begin_at_list(request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
-    """The page of a job that an action of a list has made; the list again, with the reason, where a service refused."""
+    """The page of a job that an action of a list has made; the list again, with the reason, where a service refused.
+
+    One rendering of a list makes one job of an action, however often it is sent. The claim stands for itself: what is
+    made begins by messages, which no transaction of ours may wait for.
+    """
+    from vibecode.idempotency import claim_once  # DRF, which is on no other way here
+
+    once, action = request.POST.get("once", "")[:64], request.POST.get("action", "")[:100]
     try:
+        with transaction.atomic():
+            if once and not claim_once(user_id=id_of(request), path=request.path, key=f"{once} {action}"):
+                messages.info(request, ALREADY_BEGUN)
+                return redirect("admin:vibecode_job_changelist")
         job = make()
     except DomainError as refusal:
         messages.error(request, refusal.detail)
@@ -169,6 +181,16 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # made generic by
         return cleaned
 
 
+class OnceActionForm(ActionForm):
+    """What is chosen to do to a list, with a name for this one rendering of it."""
+
+    once = forms.CharField(required=False, max_length=64, label="", widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["once"].initial = secrets.token_urlsafe(18)
+
+
 class ShopAdmin(ModelAdmin):
     """A list and a page that change things through services, whose refusals are sentences and never a 500."""
 
@@ -180,6 +202,7 @@ class ShopAdmin(ModelAdmin):
     view_on_site = False
     change_form_outer_after_template = "vibecode/latest_changes.html"
     paginator = ShortPaginator
+    action_form = OnceActionForm
     # Actions whose services say themselves how many rows are too many; all others take what a list can show.
     bounded_actions: ClassVar[tuple[str, ...]] = ()
 

@@ -1,9 +1,12 @@
 """The pages of imports and exports: what each shows, refuses and leads to."""
 
+import csv
 import html
+import io
 import re
 from typing import Any
 
+import httpx
 import pytest
 from django.urls import reverse
 
@@ -61,11 +64,55 @@ def test_a_row_is_corrected_in_the_page_and_then_done(staff: Desk, job: Job) -> 
 
 
 def test_the_bad_rows_are_a_file_in_which_nothing_runs(staff: Desk, job: Job) -> None:
-    job.lines.filter(number=2).update(data={"sku": "=1+1", "price": "1"})
+    job.lines.filter(number=2).update(data={"sku": "=1+1", "price": "1", "": "50"})
 
-    content = staff.open("vibecode_job_not_done", job.pk).content.decode("utf-8-sig")
+    answer = staff.open("vibecode_job_not_done", job.pk)
 
-    assert content.splitlines() == ["row,sku,price,error", "2,'=1+1,1,sku: No such product."]
+    content = httpx.get(answer.headers["Location"], trust_env=False).content.decode("utf-8-sig")
+    assert content.splitlines() == ["row,sku,price,error", "2,'=1+1,1,sku: No such product.,50"]
+
+
+def test_cells_as_long_as_a_book_make_no_page_and_no_answer_that_is_too_large(staff: Desk, job: Job) -> None:
+    book = "&" * 20_000
+    JobRow.objects.bulk_create(
+        JobRow(job=job, number=n, data={"sku": f"S{n}", "price": book}, state=state, errors=errors)
+        for n, state, errors in [
+            *((n, JobRow.State.BAD, {"price": "x"}) for n in range(3, 30)),
+            *((n, JobRow.State.DONE, {}) for n in range(30, 60)),
+            *((n, JobRow.State.WAITING, {}) for n in range(60, 90)),
+        ]
+    )
+    Job.objects.filter(pk=job.pk).update(rows=89, bad=28, done=30)
+
+    page = staff.open("vibecode_job_change", job.pk)
+    answer = staff.open("vibecode_job_results", job.pk)
+
+    assert len(page.content) < 2**18
+    assert "Row 3 is too long to be corrected here" in said(page)
+    assert 'aria-label="price of row 2"' in page.content.decode()
+    assert len(answer.content) < 2**12
+    stored = httpx.get(answer.headers["Location"], trust_env=False)
+    assert stored.headers["Content-Disposition"] == f'attachment; filename="results-{job.pk}.csv"'
+    lines = list(csv.reader(io.StringIO(stored.content.decode("utf-8-sig"))))
+    assert [line[0] for line in lines] == ["row", *map(str, range(1, 90))]
+    assert lines[45][2] == book
+
+
+def test_files_that_the_storage_does_not_take_are_said_on_the_page(staff: Desk, job: Job, settings: Any) -> None:
+    settings.MEDIA_BUCKET = "no-such-bucket"
+
+    answer = staff.open("vibecode_job_results", job.pk)
+
+    assert answer.headers["Location"].endswith(f"/{job.pk}/change/")
+    assert "S3 does not do what we ask" in said(staff.open("vibecode_job_change", job.pk))
+
+
+def test_each_table_says_what_will_happen_or_what_was_done(staff: Desk, job: Job) -> None:
+    JobRow.objects.create(job=job, number=3, data={"sku": "S", "price": "1"}, state=JobRow.State.DONE)
+
+    heads = re.findall(r'<th scope="col">(What [^<]+)</th>', staff.open("vibecode_job_change", job.pk).content.decode())
+
+    assert heads == ["What will happen", "What was done"]
 
 
 def test_the_progress_is_asked_for_while_it_works_and_the_page_comes_anew_when_it_rests(staff: Desk, job: Job) -> None:

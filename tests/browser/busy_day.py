@@ -35,7 +35,7 @@ from tests.in_process import make_product
 from tests.orders.recount import charge
 from vibecode import bucket
 from vibecode.acting import acting
-from vibecode.jobs.running import begin_import, read_file
+from vibecode.jobs.files import begin_import, read_file
 from vibecode.models import Job
 from vibecode.rights import Actor
 

@@ -15,13 +15,13 @@ from tests.browser.windows import Looker
 from tests.over_http import Shop
 from vibecode.jobs import on_message
 from vibecode.jobs.kinds import kind_of
-from vibecode.jobs.running import _chunks
+from vibecode.jobs.running import chunks_of
 from vibecode.models import Job
 
 
 def work(job: Job, *, chunks: int | None = None) -> None:
     """What the worker does with the messages that the page has sent."""
-    messages = [{"job": job.pk}] if job.state == Job.State.READING else list(_chunks(job, kind_of(job.kind)))
+    messages = [{"job": job.pk}] if job.state == Job.State.READING else list(chunks_of(job, kind_of(job.kind)))
     for message in messages[:chunks]:
         on_message(message)
     job.refresh_from_db()
@@ -118,6 +118,9 @@ def test_orders_over_two_pages_are_shipped_at_once_each_with_its_result(look: Lo
     assert page.get_by_text("cannot ship: its payment is pending").count() == 3
     assert page.get_by_text("Parcel 1 is on its way").first.is_visible()
     assert Shipment.objects.filter(order__in=ours).count() == 57
+    with page.expect_download() as results:
+        page.get_by_role("link", name="Every row with its result").click()
+    assert results.value.suggested_filename == f"results-{job.pk}.csv"
     assert window.is_clean()
 
 

@@ -18,7 +18,7 @@ from tests.in_process import shelf
 from tests.over_http import Shop, together, wait_for_a_waiter
 from vibecode.jobs import on_message
 from vibecode.jobs.kinds import kind_of
-from vibecode.jobs.running import _chunks, begin_job, make_job
+from vibecode.jobs.running import begin_job, chunks_of, make_job
 from vibecode.local.folder import REPOSITORY
 from vibecode.models import Job
 from vibecode.rights import Actor
@@ -38,7 +38,7 @@ def an_import(*products: Product, rows: int) -> Job:
 
 def messages_of(job: Job) -> list[dict[str, int]]:
     """What the queue is given of it, now."""
-    return list(_chunks(job, kind_of(job.kind)))
+    return list(chunks_of(job, kind_of(job.kind)))
 
 
 def start_worker(shop: Shop, message: dict[str, int]) -> subprocess.Popen[bytes]:

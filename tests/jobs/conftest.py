@@ -15,7 +15,8 @@ from tests.orders.test_consumers import deliver
 from tests.plain import PLAIN
 from tests.platform.bus import make_queues
 from vibecode import aws
-from vibecode.jobs.running import begin_import, begin_job, take_file
+from vibecode.jobs.files import begin_import, take_file
+from vibecode.jobs.running import begin_job
 from vibecode.models import Job
 from vibecode.rights import Actor
 

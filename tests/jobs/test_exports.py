@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.conf import settings
 from django.urls import reverse
 from openpyxl import load_workbook
 
@@ -15,9 +16,11 @@ from catalog.models import Category, Product, Stock, StockMovement
 from tests.in_process import make_product
 from tests.jobs.conftest import Clerk
 from tests.jobs.test_orders_in_bulk import browser_of
-from vibecode import bucket
+from tests.orders.test_consumers import deliver
+from vibecode import aws, bucket
 from vibecode.errors import Denied
-from vibecode.jobs.running import NotNow
+from vibecode.jobs.exports import ExportKind
+from vibecode.jobs.running import NotNow, begin_job, cancel_job, settle
 from vibecode.models import Job, OutboxEvent
 
 WORDS = (
@@ -51,8 +54,13 @@ def exported(clerk: Clerk, what: str, form: str) -> bytes:
     clerk.works()
     job.refresh_from_db()
     assert (job.state, job.lines.exists()) == ("done", False)
+    return content_of(job, f"{what}-{job.pk}.{form}")
+
+
+def content_of(job: Job, name: str = "") -> bytes:
+    """What its link gives, by this name."""
     answer = httpx.get(bucket.sign_link(job.result, seconds=60), trust_env=False)
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="{what}-{job.pk}.{form}"'
+    assert name in answer.headers["Content-Disposition"]
     return answer.content
 
 
@@ -119,6 +127,50 @@ def test_a_thousand_lines_are_put_together_in_order(clerk: Clerk, monkeypatch: p
     lines = table(exported(clerk, "prices", "csv"), "csv")
 
     assert lines == [["sku", "name", "price"], *([f"P{n:03}", f"Product P{n:03}", "2.50"] for n in range(40))]
+
+
+def test_a_file_that_two_workers_make_at_once_is_the_whole_one(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_product("LAMP")
+    job = export_prices(products=Product.objects.all(), form="csv", actor=clerk.actor)
+    [message] = clerk.messages()
+    parts = ExportKind.parts
+
+    with monkeypatch.context() as patch:
+
+        def overtaken(kind: ExportKind, job: Job) -> Any:
+            patch.undo()
+            settle(job)  # the other worker does all of it before this one reads the first part
+            return parts(kind, job)
+
+        patch.setattr(ExportKind, "parts", overtaken)
+        assert deliver("jobs", message) == []
+
+    job.refresh_from_db()
+    assert job.state == "done"
+    assert table(content_of(job), "csv") == [["sku", "name", "price"], ["LAMP", "Product LAMP", "2.50"]]
+    kept = aws.client("s3").list_objects_v2(Bucket=settings.MEDIA_BUCKET, Prefix=f"uploads/exports/{job.pk}-")
+    assert [each["Key"] for each in kept["Contents"]] == [job.result]
+
+
+def test_an_export_that_was_cancelled_before_its_file_was_made_can_go_on(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_product("LAMP")
+    job = export_prices(products=Product.objects.all(), form="csv", actor=clerk.actor)
+    [message] = clerk.messages()
+    with monkeypatch.context() as patch:
+        patch.setattr("vibecode.bucket.keep", lambda *_, **__: 1 / 0)
+        assert deliver("jobs", message) == ["0"]
+    cancel_job(job=job, actor=clerk.actor)
+    page = browser_of(clerk).get(reverse("admin:vibecode_job_change", args=[job.pk])).content.decode()
+    assert "Export prices: the file" in page
+
+    job = clerk.runs(job)
+
+    assert (job.state, job.rows, job.done) == ("done", 1, 1)
+    assert len(table(content_of(job), "csv")) == 2
+    with pytest.raises(NotNow, match="No row waits"):
+        begin_job(job=job, actor=clerk.actor)
 
 
 @pytest.mark.parametrize("group", ["support", "warehouse", "catalogue", "finance"])

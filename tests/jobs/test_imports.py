@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from openpyxl import Workbook
 from pytest_django import Settings
+from structlog.testing import capture_logs
 
 from catalog import jobs as catalogue
 from catalog.models import Category, Product, StockMovement
@@ -18,17 +19,11 @@ from catalog.services import audit_counters
 from tests.in_process import make_product, shelf
 from tests.jobs.conftest import Clerk
 from tests.orders.test_consumers import deliver
+from vibecode import aws
 from vibecode.errors import Denied
 from vibecode.jobs import sweep
-from vibecode.jobs.running import (
-    NotNow,
-    begin_correction,
-    begin_import,
-    begin_job,
-    cancel_job,
-    correct_row,
-    take_file,
-)
+from vibecode.jobs.files import begin_correction, begin_import, correct_row, take_file
+from vibecode.jobs.running import NotNow, begin_job, cancel_job
 from vibecode.jobs.tables import TableRefused
 from vibecode.models import Job, JobRow
 
@@ -127,7 +122,8 @@ def test_a_bad_row_is_corrected_and_only_that_is_tried_again(clerk: Clerk) -> No
     job = clerk.runs(clerk.uploads("import-stock", "sku,delta,reason\nLAMP,1,found\nMUGG,2,found\n"))
     assert states(job) == ("done", 2, 1, 1)
 
-    assert not correct_row(job=job, number=3, written={"sku": "MUG", "reason": "found"}, actor=clerk.actor)
+    assert not correct_row(job=job, number=3, written={"sku": "MUG\x00", "reason": "found"}, actor=clerk.actor)
+    assert job.lines.get(number=3).data["sku"] == "MUG"
     assert correct_row(job=job, number=3, written={"sku": "MUG", "delta": "2", "reason": "found"}, actor=clerk.actor)
     clerk.runs(job)
 
@@ -310,6 +306,46 @@ def test_what_lost_its_messages_goes_on_with_the_sweep(clerk: Clerk, settings: S
     settings.JOB_STUCK_SECONDS = 60
     sweep()
     assert clerk.messages() == []
+
+
+def test_a_job_that_never_moves_is_given_up_with_a_reason_and_can_be_begun_anew(
+    clerk: Clerk, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.JOB_STUCK_SECONDS = -1
+    monkeypatch.setattr("vibecode.jobs.messages.TRIES", 3)
+    job = clerk.uploads("import-prices", prices(500))
+    begin_job(job=job, actor=clerk.actor)
+    for _ in range(3):
+        sweep()
+    assert deliver("jobs", clerk.messages()[0]) == []  # it moves: what was tried before does not count
+    for _ in range(3):
+        sweep()
+    assert states(job) == ("running", 500, 200, 0)
+    clerk.messages()
+
+    sweep()
+
+    assert states(job) == ("failed", 500, 200, 0)
+    assert "did not move in 3 attempts" in job.failure
+    assert clerk.messages() == []
+    begin_job(job=job, actor=clerk.actor)
+    sweep()
+    clerk.works()
+    assert states(job) == ("done", 500, 500, 0)
+
+
+def test_while_the_queue_is_away_a_job_asks_it_once_and_waits_for_the_sweep(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue.ImportPrices, "chunk", 1)
+    job = clerk.uploads("import-prices", prices(30))
+    aws.client("sqs").delete_queue(QueueUrl=clerk.queue)
+
+    with capture_logs() as logs:
+        begin_job(job=job, actor=clerk.actor)
+
+    assert [each["event"] for each in logs if "sweep" in each["event"]] == ["job waits for the sweep"]
+    assert states(job) == ("running", 30, 0, 0)
 
 
 def test_a_file_that_cannot_be_read_within_an_hour_is_given_up_however_old_its_job_is(clerk: Clerk) -> None:

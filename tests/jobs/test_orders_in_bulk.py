@@ -3,12 +3,14 @@
 import csv
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from openpyxl import load_workbook
 from pypdf import PdfReader
 
@@ -18,9 +20,11 @@ from orders.services import cancel_order, complete_order, deduct_held_stock, shi
 from orders.workflow import process_payment
 from tests.in_process import Caller, make_product, order_body
 from tests.jobs.conftest import Clerk
+from tests.orders.test_consumers import deliver
 from vibecode.errors import Denied
-from vibecode.jobs.running import NotNow
-from vibecode.models import Job
+from vibecode.jobs import sweep
+from vibecode.jobs.running import NotNow, begin_job, cancel_job
+from vibecode.models import Job, JobRow
 from vibecode.rights import Actor
 
 
@@ -84,7 +88,8 @@ def test_sixty_orders_over_two_pages_ship_but_for_three_that_say_why(
     page = browser.get(reverse("admin:vibecode_job_change", args=[job.pk])).content.decode()
     assert all(number in page for number in refused)
     assert "Parcel 1 is on its way" in page
-    results = browser.get(reverse("admin:vibecode_job_results", args=[job.pk])).content.decode().splitlines()
+    link = browser.get(reverse("admin:vibecode_job_results", args=[job.pk])).headers["Location"]
+    results = httpx.get(link, trust_env=False).text.splitlines()
     assert len(results) == 61
     assert sum(line.endswith(",Done,Parcel 1 is on its way") for line in results) == 57
 
@@ -96,6 +101,24 @@ def test_only_what_the_filter_finds_is_shipped(clerk: Clerk, paid: Callable[[int
 
     assert [row.data["order"] for row in Job.objects.get().lines.all()] == [second.number]
     assert first.number != second.number
+
+
+def test_a_list_that_is_sent_twice_makes_one_job(clerk: Clerk, paid: Callable[[int], list[Order]]) -> None:
+    [order] = paid(1)
+    browser, page = browser_of(clerk), reverse("admin:orders_order_changelist")
+    forms = [browser.get(page).context["action_form"] for _ in range(2)]
+    first, second = ({"once": form["once"].value(), "_selected_action": order.pk, "index": "0"} for form in forms)
+
+    made = browser.post(page, {"action": "export_csv", **first})
+    again = browser.post(page, {"action": "export_csv", **first})
+
+    job = Job.objects.get()
+    assert made.headers["Location"] == reverse("admin:vibecode_job_change", args=[job.pk])
+    assert again.headers["Location"] == reverse("admin:vibecode_job_changelist")
+    assert "begun already" in browser.get(again.headers["Location"]).content.decode()
+    browser.post(page, {"action": "ship_all", **first})
+    browser.post(page, {"action": "export_csv", **second})
+    assert Job.objects.count() == 3
 
 
 def test_shipping_twice_sends_one_parcel_each(clerk: Clerk, paid: Callable[[int], list[Order]]) -> None:
@@ -167,8 +190,6 @@ def test_an_export_has_each_order_once_and_a_link_that_opens_it(
 def test_an_export_whose_end_was_lost_is_ended_by_the_sweeps_message(
     clerk: Clerk, paid: Callable[[int], list[Order]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.orders.test_consumers import deliver
-
     paid(1)
     job = export_orders(orders=Order.objects.all(), form="csv", actor=clerk.actor)
     [message] = clerk.messages()
@@ -182,6 +203,32 @@ def test_an_export_whose_end_was_lost_is_ended_by_the_sweeps_message(
 
     job.refresh_from_db()
     assert (job.state, bool(job.result)) == ("done", True)
+
+
+def test_what_a_cancelled_export_holds_of_people_is_forgotten_after_a_day(
+    clerk: Clerk, paid: Callable[[int], list[Order]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [order, _] = paid(2)
+    monkeypatch.setattr("vibecode.jobs.exports.PART", 1)
+    monkeypatch.setattr("orders.jobs.ExportOrders.chunk", 1)
+    job = export_orders(orders=Order.objects.all(), form="csv", actor=clerk.actor)
+    shipping = ship_orders(orders=Order.objects.all(), actor=clerk.actor)
+    assert deliver("jobs", clerk.messages()[1]) == []
+    for each in (job, shipping):
+        cancel_job(job=each, actor=clerk.actor)
+    sweep()
+    assert order.user.email in str(job.lines.done().get().data)
+
+    Job.objects.update(ended_at=timezone.now() - timedelta(days=1, minutes=1))
+    sweep()
+
+    assert [row.job_id for row in JobRow.objects.all()] == [shipping.pk] * 2
+    job.refresh_from_db()
+    assert (job.state, job.rows, job.done) == ("cancelled", 0, 0)
+    page = browser_of(clerk).get(reverse("admin:vibecode_job_change", args=[job.pk]))
+    assert not page.context["may_begin"]
+    with pytest.raises(NotNow, match="No row waits"):
+        begin_job(job=job, actor=clerk.actor)
 
 
 def test_packing_slips_of_many_are_one_file_without_what_shipped_meanwhile(

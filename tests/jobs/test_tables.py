@@ -10,6 +10,7 @@ from openpyxl import Workbook, load_workbook
 
 from tests.in_process import make_product
 from tests.jobs.conftest import Clerk
+from vibecode.jobs.files import correct_row
 from vibecode.jobs.tables import Cell, TableRefused, defuse, is_formula, plain, read_table, write_table
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
@@ -89,6 +90,47 @@ def test_a_csv_of_any_delimiter_with_quoted_line_ends(delimiter: str) -> None:
         4: {"price": "2", "sku": "C"},
     }
     assert read(text.encode("utf-16")) == read(text.encode())
+
+
+def test_a_comma_too_many_is_a_bad_row_and_no_price(clerk: Clerk) -> None:
+    lamp = make_product("LAMP", price="2.50")
+    make_product("MUG")
+
+    job = clerk.uploads("import-prices", "sku,price,,\nLAMP,12,50\nMUG,3.00,,\nMUG,,,note\n")
+
+    errors = {row.number: row.errors[""] for row in job.lines.bad()}
+    assert set(errors) == {2, 4}
+    assert errors[2].startswith("'50' stands under no column's name")
+    job = clerk.runs(job)
+    lamp.refresh_from_db()
+    assert (lamp.price, job.done, job.bad) == (Decimal("2.50"), 1, 2)
+    assert correct_row(job=job, number=2, written={"sku": "LAMP", "price": "12.50"}, actor=clerk.actor)
+
+
+def test_a_spreadsheet_is_read_to_its_end_however_its_rows_stand_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vibecode.jobs.tables.MOST_ROWS", 200)
+    sheet = (("sku", "price"), *(row for n in range(150) for row in ((f"P{n}", n), ())))
+    wide = (("sku", "price"), ("A", 1), ("B", 2, *[None] * 60, "note"))
+
+    rows = read(a_sheet(*sheet))
+
+    assert (len(rows), max(rows)) == (150, 300)
+    assert rows[300] == {"sku": "P149", "price": "149"}
+    assert read(a_sheet(*wide)) == {2: {"sku": "A", "price": "1"}, 3: {"sku": "B", "price": "2", "": "note"}}
+    with pytest.raises(TableRefused, match="more than 200 rows"):
+        read(a_sheet(("sku",), *(row for _ in range(201) for row in (("P",), ()))))
+    with pytest.raises(TableRefused, match="Row 2 goes on to column 16,384"):
+        read(a_sheet(("sku",), ("P", *[None] * 16_382, "x")))
+
+
+def a_sheet(*rows: tuple[object, ...]) -> bytes:
+    """An XLSX of these rows, which says nothing of its size."""
+    book, out = Workbook(write_only=True), io.BytesIO()
+    page = book.create_sheet()
+    for row in rows:
+        page.append(row)
+    book.save(out)
+    return out.getvalue()
 
 
 def packed(sheet: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vibecode.jobs.running import sweep_jobs, take_message
+from vibecode.jobs.messages import sweep_jobs, take_message
 
 
 def on_message(message: dict[str, Any]) -> None:

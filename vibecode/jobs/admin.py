@@ -1,55 +1,42 @@
 """Imports, exports and bulk work in the admin: begun, previewed, corrected, watched. Imported by vibecode.admin."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils.formats import localize
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.views.decorators.http import require_POST
 from unfold.decorators import action
 from unfold.widgets import INPUT_CLASSES
 
 from vibecode import bucket, resources
-from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, label, name_of, over
+from vibecode.desk import actor_of
 from vibecode.errors import Away, DomainError
+from vibecode.jobs.desk import JobList
+from vibecode.jobs.files import begin_correction, begin_import, correct_row, take_file
 from vibecode.jobs.kinds import ImportKind, import_kinds, kind_of
-from vibecode.jobs.running import (
-    ERROR,
-    NUMBER,
-    begin_correction,
-    begin_import,
-    begin_job,
-    cancel_job,
-    correct_row,
-    take_file,
+from vibecode.jobs.running import begin_job, cancel_job
+from vibecode.jobs.showing import (
+    MENDED,
+    SHOWN,
+    columns_of,
+    first_bad_rows,
+    first_rows,
+    link_to_bad_rows,
+    link_to_results,
+    sign_link,
 )
-from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, Cell, plain, write_table
-from vibecode.models import Job, JobRow
+from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, write_table
+from vibecode.models import Job
 
-STATES: dict[str, str] = {
-    Job.State.UPLOADING: "warning",
-    Job.State.READING: "info",
-    Job.State.READY: "primary",
-    Job.State.RUNNING: "info",
-    Job.State.DONE: "success",
-    Job.State.CANCELLED: "",
-    Job.State.FAILED: "danger",
-}
 AT_WORK = {Job.State.READING, Job.State.RUNNING}
 AT_REST = {Job.State.READY, Job.State.DONE, Job.State.CANCELLED, Job.State.FAILED}
-SHOWN = 20  # rows of the preview and of the results
-MENDED = 25  # bad rows with fields, on one page
-LINK_SECONDS = 600
 SCRIPT = forms.Media(js=["vibecode/jobs.js"])
 
 
@@ -62,65 +49,10 @@ class FileForm(forms.Form):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(JobList):
     """Long work: each of its pages is for those who have the right of its kind."""
 
-    list_display = ("work", "state_label", "progress", "bad_rows", "who", "created_at")
-    list_filter = (("created_at", DayFilter),)
-    search_fields = ("file_name",)
-    search_help_text = "A part of the file's name"
-    ordering = ("-created_at", "-id")
-    sortable_by = ("created_at",)
     actions_list = ("start",)
-
-    # --- rights ------------------------------------------------------------------------------------------------------
-    def kinds(self, request: HttpRequest) -> list[str]:
-        """The kinds that somebody may ask for."""
-        return [key for key in resources.JOBS if actor_of(request).may(kind_of(key).right)]
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may ask for one kind of job sees the jobs of that kind."""
-        kinds = self.kinds(request)
-        return obj.kind in kinds if obj else bool(kinds)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """The same."""
-        return self.has_view_permission(request)
-
-    def has_start_permission(self, request: HttpRequest, _: Any = None) -> bool:
-        """Who may import something."""
-        return any(key in import_kinds() for key in self.kinds(request))
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Job]:
-        """Jobs of the kinds that somebody may ask for, with who asked."""
-        users = get_user_model().objects.filter(cognito_sub=models.OuterRef("asked_by"))
-        return Job.objects.filter(kind__in=self.kinds(request)).annotate(email=models.Subquery(users.values("email")))
-
-    # --- the list ----------------------------------------------------------------------------------------------------
-    @admin.display(description="what")
-    def work(self, job: Job) -> SafeString:
-        """What it does, and of which file."""
-        return over(kind_of(job.kind).title, name_of(job.file_name) if job.file_name else "")
-
-    @admin.display(description="state")
-    def state_label(self, job: Job) -> SafeString:
-        """Where it is."""
-        return label(job.state, job.get_state_display(), STATES)
-
-    @admin.display(description="progress")
-    def progress(self, job: Job) -> SafeString:
-        """How many rows are done."""
-        return format_html('<span class="shop-number">{} of {}</span>', f"{job.done:,}", f"{job.rows:,}")
-
-    @admin.display(description="not done")
-    def bad_rows(self, job: Job) -> SafeString:
-        """How many were refused."""
-        return format_html('<span class="shop-number {}">{}</span>', "shop-down" if job.bad else "", job.bad or "-")
-
-    @admin.display(description="by")
-    def who(self, job: Any) -> SafeString:
-        """Who began it."""
-        return name_of(job.email or job.asked_by)
 
     # --- pages -------------------------------------------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
@@ -170,7 +102,7 @@ class JobAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, job: Job) -> HttpResponse:
         kind = kind_of(job.kind)
-        columns = list(kind.columns) if isinstance(kind, ImportKind) else []
+        is_import, columns = isinstance(kind, ImportKind), columns_of(job)
         context = {
             **self.admin_site.each_context(request),
             **self._state(job),
@@ -178,38 +110,25 @@ class JobAdmin(ReadOnlyAdmin):
             "subtitle": job.file_name,
             "media": SCRIPT,
             "kind": kind,
+            "is_import": is_import,
             "columns": columns,
             "largest": LARGEST_FILE,
-            "heads": columns or ["order"],
             "tables": [
                 (
                     f"The first {SHOWN} that wait" if job.waiting > SHOWN else "Waiting",
-                    self._table(job.lines.waiting(), columns),
+                    "What will happen",
+                    first_rows(job.lines.waiting(), columns),
                 ),
-                ("Done", self._table(job.lines.done(), columns)),
+                ("Done", "What was done", first_rows(job.lines.done(), columns)),
             ],
-            "bad_rows": [(row, _fields(row, columns)) for row in job.lines.bad().order_by("number")[:MENDED]],
+            "bad_rows": first_bad_rows(job, columns),
             "input": " ".join(INPUT_CLASSES),
             "more_bad": max(job.bad - MENDED, 0),
-            "correctable": isinstance(kind, ImportKind) and job.state in AT_REST,
-            "link": bucket.sign_link(job.result, seconds=LINK_SECONDS) if job.result else "",
+            "correctable": is_import and job.state in AT_REST,
+            "link": sign_link(job.result) if job.result else "",
             "gone": job.result and job.ended_at and (localtime() - job.ended_at).days >= resources.UPLOAD_DAYS,
         }
         return render(request, "vibecode/jobs/job.html", context)
-
-    def _tables(self, job: Job, columns: list[str]) -> list[tuple[str, list[tuple[JobRow, list[str]]]]]:
-        """What waits, and what was done: the first rows of each."""
-        titles = (("waiting", job.waiting, job.lines.waiting()), ("done", job.done, job.lines.done()))
-        return [
-            (f"The first {SHOWN} {word}" if count > SHOWN else word.capitalize(), self._table(rows, columns))
-            for word, count, rows in titles
-        ]
-
-    def _table(self, rows: models.QuerySet[JobRow], columns: list[str]) -> list[tuple[JobRow, list[str]]]:
-        """The first rows, each with its cells as they will be."""
-        names = columns or ["order"]
-        first = rows.order_by("number")[:SHOWN]
-        return [(row, [plain(str(row.data.get(name, ""))) for name in names]) for row in first]
 
     def _state(self, job: Job) -> dict[str, Any]:
         """What the fragment shows that is loaded again and again."""
@@ -221,7 +140,7 @@ class JobAdmin(ReadOnlyAdmin):
             "unit": f"{kind_of(job.kind).unit},{kind_of(job.kind).unit}s",
             "percent": 100 * (job.done + job.bad) // max(job.rows, 1),
             "at_work": job.state in AT_WORK,
-            "may_begin": job.state in AT_REST and job.waiting > 0,
+            "may_begin": job.state in AT_REST and (job.waiting > 0 or kind_of(job.kind).lacks_file(job)),
             "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
             "began": localize(localtime(job.began_at)) if begun and job.began_at else "",
         }
@@ -272,34 +191,26 @@ class JobAdmin(ReadOnlyAdmin):
         kind = import_kinds().get(key)
         if kind is None or key not in self.kinds(request):
             raise Http404
-        return _file(f"{key}.csv", write_table("csv", list(kind.columns), []))
+        disposition = {"Content-Disposition": f'attachment; filename="{key}.csv"'}
+        content = write_table("csv", list(kind.columns), [])
+        return HttpResponse(content, content_type="text/csv; charset=utf-8", headers=disposition)
 
     def not_done(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The bad rows as a file: with what is wrong, to be corrected and uploaded again."""
-        job = self._job(request, pk)
-        kind = kind_of(job.kind)
-        columns = list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
-        rows = job.lines.bad().order_by("number")
-        cells: Iterable[list[Cell]] = (
-            [row.number, *(plain(row.data.get(name, "")) for name in columns), _sentence(row)] for row in rows
-        )
-        return _file(f"not-done-{job.pk}.csv", write_table("csv", [NUMBER, *columns, ERROR], cells))
+        """The bad rows as a file."""
+        return self._download(request, pk, link_to_bad_rows)
 
     def results(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Every row with what became of it, as a file."""
+        return self._download(request, pk, link_to_results)
+
+    def _download(self, request: HttpRequest, pk: int, link_to: Callable[[Job], str]) -> HttpResponse:
+        """Lead to a file on S3; the job's page says why there is none."""
         job = self._job(request, pk)
-        kind = kind_of(job.kind)
-        columns = list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
-        cells: Iterable[list[Cell]] = (
-            [
-                row.number,
-                *(plain(str(row.data.get(name, ""))) for name in columns),
-                row.get_state_display(),
-                _sentence(row) or row.note,
-            ]
-            for row in job.lines.order_by("number")
-        )
-        return _file(f"results-{job.pk}.csv", write_table("csv", [NUMBER, *columns, "state", "result"], cells))
+        try:
+            return redirect(link_to(job))
+        except DomainError as refusal:
+            messages.error(request, refusal.detail)
+            return redirect(_address(job))
 
     # --- what can be done --------------------------------------------------------------------------------------------
     def begin(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -359,17 +270,3 @@ def _answer(ask: Callable[[], dict[str, Any]]) -> JsonResponse:
         return JsonResponse(ask())
     except DomainError as refusal:
         return JsonResponse({"detail": refusal.detail}, status=503 if isinstance(refusal, Away) else 422)
-
-
-def _file(name: str, content: bytes) -> HttpResponse:
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(content, content_type="text/csv; charset=utf-8", headers=disposition)
-
-
-def _sentence(row: JobRow) -> str:
-    return " ".join(f"{name}: {said}" if name else said for name, said in row.errors.items())
-
-
-def _fields(row: JobRow, columns: list[str]) -> list[tuple[str, str, str]]:
-    """(column, what stands there, what is wrong with it) of a bad row."""
-    return [(name, row.data.get(name, ""), row.errors.get(name, "")) for name in columns]

@@ -34,8 +34,7 @@ def begin_export(*, kind: str, rows: QuerySet[Any], form: str, actor: Actor, par
     if len(ids) > MOST_EXPORTED:
         raise NotNow(f"That is more than {MOST_EXPORTED:,} in one file: narrow the list, by days for example.")
     parts = ({"ids": list(each)} for each in batched(ids, part or PART))
-    params = {"form": form, "secret": secrets.token_hex(16)}  # nobody guesses the name of the file
-    job = make_job(kind=kind, rows=parts, params=params, actor=actor)
+    job = make_job(kind=kind, rows=parts, params={"form": form}, actor=actor)
     begin_job(job=job, actor=actor)
     return job
 
@@ -79,9 +78,9 @@ class ExportKind(Kind):
         return keep_export(job, self.file, write_table(form, self.columns, lines))
 
 
-def keep_export(job: Job, name: str, content: bytes) -> str:
-    """Lay a job's file onto S3, for whoever is given its link; its key."""
-    form = job.params["form"]
-    key = f"{UPLOADS}exports/{job.pk}-{job.params['secret']}.{form}"
+def keep_export(job: Job, name: str, content: bytes, *, form: str = "") -> str:
+    """Lay a job's file onto S3, for whoever is given its link; its key, which nobody guesses and no other file gets."""
+    form = form or job.params["form"]
+    key = f"{UPLOADS}exports/{job.pk}-{secrets.token_hex(16)}.{form}"
     bucket.keep(key, content, content_type=TYPES[form], file_name=f"{name}-{job.pk}.{form}")
     return key

@@ -13,9 +13,11 @@ from django.utils.module_loading import import_string
 
 from vibecode import resources
 from vibecode.errors import Unprocessable
-from vibecode.jobs.tables import is_formula, plain
+from vibecode.jobs.tables import BEYOND, is_formula, plain
 from vibecode.models import Job, JobRow
 from vibecode.rights import Actor, Right
+
+LOOSE = "put a cell that has a comma into quotes, write 12.50 with a dot, and leave notes out."
 
 type Values = dict[str, Any]
 
@@ -78,6 +80,10 @@ class Kind:
         """Whether there is something to finish."""
         return type(self).finish is not Kind.finish
 
+    def lacks_file(self, job: Job) -> bool:
+        """Whether a job has its rows still, and no file of them."""
+        return self.makes_file and job.rows > 0 and not job.result
+
 
 class ImportKind(Kind):
     """A kind whose rows come from a file."""
@@ -107,6 +113,9 @@ class ImportKind(Kind):
         sound: dict[int, Values] = {}
         seen = dict(taken or {})
         for number, row in written.items():
+            if beyond := row.get(BEYOND, ""):  # most often 12,50, of which 12 would be taken
+                errors[number] = {"": f"{beyond[:40]!r} stands under no column's name: {LOOSE}"}
+                continue
             form = self.form(row)
             if not form.is_valid():
                 errors[number] = {

@@ -1,13 +1,11 @@
-"""What can be done to a job: made, read, corrected, begun, worked at, cancelled, swept. Called by vibecode.jobs' doors.
+"""What can be done to a job: made, begun, worked at, cancelled. Called by the jobs of apps, vibecode.jobs' doors.
 
 A job's rows are done in chunks, each one message and one transaction, all sent when the job begins: never a chain, for
 Lambda ends chains of messages from a function to itself after about 16.
 """
 
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from itertools import batched
 from typing import Any
 
@@ -21,17 +19,12 @@ from django.db.models.functions import Now
 from vibecode import aws, bucket
 from vibecode.acting import acting
 from vibecode.errors import Away, Conflict, Denied, DomainError
-from vibecode.jobs.kinds import ImportKind, Kind, import_kinds, kind_of
-from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, TableRefused, check_size, plain, read_table
+from vibecode.jobs.kinds import Kind, kind_of
+from vibecode.jobs.tables import MOST_ROWS
 from vibecode.models import Job, JobRow
-from vibecode.resources import UPLOAD_SECONDS, UPLOADS
 from vibecode.rights import Actor
 
 WRITTEN = 1000  # rows a statement
-ANY_FILE = "application/octet-stream"  # what a file is, is seen in it: browsers disagree about CSV
-READ_WITHIN = timedelta(hours=1)  # then a file is given up
-ABANDONED = timedelta(days=1)
-NUMBER, ERROR = "row", "error"  # the columns of a file of bad rows beside their own
 
 log = structlog.stdlib.get_logger("vibecode.jobs")
 
@@ -74,157 +67,21 @@ def make_job(
     return job
 
 
-def begin_import(*, kind: str, file_name: str, size: int, actor: Actor) -> tuple[Job, bucket.Form]:
-    """A job that waits for its file, and the form with which a browser stores that. No network.
-
-    Raises Denied, or TableRefused for a file that is too large.
-    """
-    actor.must(import_kinds()[kind].right)
-    key, form = _place_for_file(size)
-    job = Job.objects.create(
-        kind=kind, state=Job.State.UPLOADING, upload=key, file_name=file_name[:200], asked_by=actor.name
-    )
-    return job, form
-
-
-def begin_correction(*, job: Job, size: int, actor: Actor) -> bucket.Form:
-    """A form for a file of corrected rows. Raises Denied, NotNow, TableRefused."""
-    actor.must(_import_kind(job).right)
-    key, form = _place_for_file(size)
-    if not Job.objects.at_rest().filter(pk=job.pk, bad__gt=0).update(upload=key):
-        raise NotNow("Rows can be corrected while the job rests and some are bad.")
-    return form
-
-
-def _place_for_file(size: int) -> tuple[str, bucket.Form]:
-    check_size(size)
-    key = f"{UPLOADS}jobs/{secrets.token_hex(16)}"
-    return key, bucket.sign_form(key, content_type=ANY_FILE, most=LARGEST_FILE, seconds=UPLOAD_SECONDS)
-
-
-def take_file(*, job: Job, actor: Actor) -> None:
-    """The file was stored: read it, in the background. Twice is harmless. Raises Denied or NotNow."""
-    actor.must(_import_kind(job).right)
-    waits = Job.objects.filter(pk=job.pk).filter(
-        Q(state=Job.State.UPLOADING) | Q(pk__in=Job.objects.at_rest().values("pk"), bad__gt=0)
-    )
-    if waits.exclude(upload="").update(state=Job.State.READING, began_at=Now(), moved_at=Now(), failure=""):
-        _send([{"job": job.pk}])
-    elif not Job.objects.filter(pk=job.pk, state__in=[Job.State.READING, Job.State.READY]).exists():
-        raise NotNow("The job does not wait for a file.")
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-def read_file(job: Job) -> None:
-    """Read the file of a job and check every row: a new one's rows, or corrections of bad ones. Twice is harmless."""
-    kind = _import_kind(job)
-    correcting = job.rows > 0
-    try:
-        table = _table_of(job, kind, correcting=correcting)
-    except TableRefused as refusal:
-        _refuse_file(job, refusal.detail, correcting=correcting)
-        return
-    if correcting:
-        with transaction.atomic():
-            if _ends_reading(job):
-                _write_corrections(job, kind, table)
-        return
-    checked = kind.check(table)
-    with transaction.atomic():
-        if not _ends_reading(job):
-            return
-        rows = [_row(job, number, table[number], *checked[number]) for number in table]
-        JobRow.objects.bulk_create(rows, batch_size=WRITTEN)
-        bad = sum(row.state == JobRow.State.BAD for row in rows)
-        Job.objects.filter(pk=job.pk).update(rows=len(rows), bad=bad)
-
-
-def _table_of(job: Job, kind: ImportKind, *, correcting: bool) -> dict[int, dict[str, str]]:
-    stored = bucket.read(job.upload, most=LARGEST_FILE)
-    if stored is None:
-        raise TableRefused("The file did not arrive: choose it again.")
-    check_size(stored.size)
-    required = [name for name, column in kind.columns.items() if column.required]
-    if not correcting:
-        table = read_table(stored.content, columns=[*kind.columns, *kind.told], required=required)
-        return {number: {name: row[name] for name in kind.columns if name in row} for number, row in table.items()}
-    names = [NUMBER, ERROR, *kind.columns]
-    return _corrections(job, read_table(stored.content, columns=names, required=[NUMBER, *required]))
-
-
-def _ends_reading(job: Job) -> bool:
-    """Whether this reader is the one whose rows count."""
-    reading = Job.objects.filter(pk=job.pk, state=Job.State.READING, upload=job.upload)
-    return bool(reading.update(state=Job.State.READY, upload="", moved_at=Now()))
-
-
-def _refuse_file(job: Job, reason: str, *, correcting: bool) -> None:
-    """A file that cannot be read ends a new job; one that has rows rests as before, and says why."""
-    state = Job.State.READY if correcting else Job.State.FAILED
-    reading = Job.objects.filter(pk=job.pk, state=Job.State.READING)
-    reading.update(state=state, failure=reason[:500], upload="", ended_at=None if correcting else Now())
-
-
-def _row(job: Job, number: int, written: Mapping[str, str], errors: dict[str, str], note: str) -> JobRow:
-    state = JobRow.State.BAD if errors else JobRow.State.WAITING
-    return JobRow(job=job, number=number, state=state, data=dict(written), errors=errors, note=note[:300])
-
-
-# --- correcting ------------------------------------------------------------------------------------------------------
-def correct_row(*, job: Job, number: int, written: Mapping[str, str], actor: Actor) -> bool:
-    """Write a bad row anew and check it; whether it can be done now. Raises Denied, or NotNow if it is not bad."""
-    kind = _import_kind(job)
-    actor.must(kind.right)
-    with transaction.atomic():
-        if not Job.objects.at_rest().select_for_update().filter(pk=job.pk).exists():
-            raise NotNow("Rows can be corrected while the job rests.")
-        if not _write_corrections(job, kind, {number: dict(written)}):
-            raise NotNow(f"Row {number} is not bad any more.")
-        return job.lines.waiting().filter(number=number).exists()
-
-
-def _corrections(job: Job, table: Mapping[int, dict[str, str]]) -> dict[int, dict[str, str]]:
-    """The rows of a file by the number that each names. Raises TableRefused where one names none of the bad ones."""
-    bad = set(job.lines.bad().values_list("number", flat=True))
-    found: dict[int, dict[str, str]] = {}
-    for line, written in table.items():
-        text = written.pop(NUMBER, "").strip()
-        number = int(text) if text.isascii() and text.isdigit() else 0
-        if number not in bad or number in found:
-            raise TableRefused(f"Line {line}: {text[:20]!r} in the column {NUMBER} is the number of no bad row.")
-        written.pop(ERROR, None)
-        found[number] = written
-    return found
-
-
-def _write_corrections(job: Job, kind: ImportKind, table: Mapping[int, dict[str, str]]) -> int:
-    """Check rows anew that are bad, and count them; returns how many. The caller holds the job's lock."""
-    rows = list(job.lines.bad().filter(number__in=list(table)))
-    others = job.lines.exclude(state=JobRow.State.BAD).values_list(f"data__{kind.once}", "number") if kind.once else ()
-    taken = {plain(text or "").upper(): number for text, number in others}
-    checked = kind.check({row.number: table[row.number] for row in rows}, taken)
-    for row in rows:
-        row.data = table[row.number]
-        row.errors, note = checked[row.number]
-        row.note = note[:300]
-        row.state = JobRow.State.BAD if row.errors else JobRow.State.WAITING
-    JobRow.objects.bulk_update(rows, ["data", "errors", "note", "state"], batch_size=WRITTEN)
-    mended = sum(not row.errors for row in rows)
-    Job.objects.filter(pk=job.pk).update(bad=F("bad") - mended, failure="")
-    return len(rows)
-
-
 # --- running ---------------------------------------------------------------------------------------------------------
 def begin_job(*, job: Job, actor: Actor) -> None:
     """Do what waits, in the background and in the name of ``actor``. Twice is harmless. Raises Denied or NotNow."""
     kind = kind_of(job.kind)
     actor.must(kind.right)
-    waits = Job.objects.at_rest().filter(pk=job.pk, rows__gt=F("done") + F("bad"))
-    begun = waits.update(
-        state=Job.State.RUNNING, asked_by=actor.name, began_at=Now(), moved_at=Now(), ended_at=None, failure=""
+    unfinished = Q(rows__gt=F("done") + F("bad"))
+    if kind.makes_file:
+        unfinished |= Q(rows__gt=0, result="")
+    begun = (
+        Job.objects.at_rest()
+        .filter(unfinished, pk=job.pk)
+        .update(state=Job.State.RUNNING, asked_by=actor.name, began_at=Now(), moved_at=Now(), ended_at=None, failure="")
     )
     if begun:
-        _send(_chunks(job, kind))
+        send(chunks_of(job, kind))
     elif not Job.objects.filter(pk=job.pk, state=Job.State.RUNNING).exists():
         raise NotNow("No row waits to be done.")
 
@@ -247,7 +104,7 @@ def work(*, job: Job, first: int, last: int) -> None:
     kind = kind_of(job.kind)
     actor = person_now(job.asked_by)
     if not actor.may(kind.right):
-        _fail(job, f"Whoever began it may no longer {kind.right}: somebody else who may can go on.")
+        fail(job, f"Whoever began it may no longer {kind.right}: somebody else who may can go on.")
         return
     with acting(job.asked_by), transaction.atomic():
         if not Job.objects.filter(pk=job.pk, state=Job.State.RUNNING).exists():
@@ -291,10 +148,13 @@ def settle(job: Job) -> None:
     settled = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, rows__lte=F("done") + F("bad"))
     if not kind.makes_file or not settled.exists():
         return
-    key = kind.finish(job)
+    key = kind.finish(job)  # one of its own for each attempt: a later one has no parts to read any more
     with transaction.atomic():
-        if settled.update(state=Job.State.DONE, result=key, ended_at=Now(), moved_at=Now()):
+        counts = settled.update(state=Job.State.DONE, result=key, ended_at=Now(), moved_at=Now())
+        if counts:
             job.lines.all().delete()  # what they held lies in the file
+    if not counts:
+        bucket.delete(key)
 
 
 def person_now(sub: str) -> Actor:
@@ -304,39 +164,14 @@ def person_now(sub: str) -> Actor:
     return Actor.person(sub, user.groups.values_list("name", flat=True) if user else ())
 
 
-def _fail(job: Job, reason: str) -> None:
+def fail(job: Job, reason: str) -> None:
+    """Stop a job that runs, and say why; what waits can be begun anew."""
     running = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING)
     running.update(state=Job.State.FAILED, failure=reason[:500], ended_at=Now())
 
 
-# --- messages, and what became of them -------------------------------------------------------------------------------
-def take_message(message: Mapping[str, Any]) -> None:
-    """A chunk, or a job to look after. Of one that was forgotten meanwhile nothing is left to do."""
-    job = Job.objects.filter(pk=message["job"]).first()
-    if job is None:
-        return
-    if "first" in message:
-        work(job=job, first=message["first"], last=message["last"])
-    elif job.state == Job.State.READING:
-        read_file(job)
-    else:
-        settle(job)
-
-
-def sweep_jobs() -> None:
-    """Send anew what the messages of jobs that do not move were to do; give up files; forget what is old."""
-    Job.objects.filter(state=Job.State.READING, began_at__lt=Now() - READ_WITHIN).update(
-        state=Job.State.FAILED, failure="The file could not be read within an hour: upload it again.", ended_at=Now()
-    )
-    for job in Job.objects.stuck(settings.JOB_STUCK_SECONDS):
-        if Job.objects.stuck(settings.JOB_STUCK_SECONDS).filter(pk=job.pk).update(moved_at=Now()):
-            log.warning("job goes on", job=job.pk, kind=job.kind, waiting=job.waiting)
-            _send([{"job": job.pk}] if job.state == Job.State.READING else _chunks(job, kind_of(job.kind)))
-    Job.objects.filter(state=Job.State.UPLOADING, created_at__lt=Now() - ABANDONED).delete()
-    Job.objects.filter(created_at__lt=Now() - timedelta(days=settings.JOB_KEEP_DAYS)).delete()
-
-
-def _chunks(job: Job, kind: Kind) -> Iterator[dict[str, int]]:
+# --- messages --------------------------------------------------------------------------------------------------------
+def chunks_of(job: Job, kind: Kind) -> Iterator[dict[str, int]]:
     """A message for each chunk of what waits; one to look after the job where nothing does."""
     numbers = list(job.lines.waiting().order_by("number").values_list("number", flat=True))
     if not numbers:
@@ -345,8 +180,8 @@ def _chunks(job: Job, kind: Kind) -> Iterator[dict[str, int]]:
         yield {"job": job.pk, "first": chunk[0], "last": chunk[-1]}
 
 
-def _send(messages: Iterable[Mapping[str, int]]) -> None:
-    """Put messages into the queue. What SQS does not take, the sweep sends again."""
+def send(messages: Iterable[Mapping[str, int]]) -> None:
+    """Put messages into the queue. What SQS does not take the sweep sends again: while it is away, one call will do."""
     for batch in batched(messages, 10):
         entries = [{"Id": str(place), "MessageBody": json.dumps(message)} for place, message in enumerate(batch)]
         try:
@@ -354,15 +189,8 @@ def _send(messages: Iterable[Mapping[str, int]]) -> None:
                 QueueUrl=settings.RESOURCES.queue_url("jobs"),
                 Entries=entries,  # type: ignore[arg-type]  # a list of such dicts, which the stubs want one by one
             )
-            failed: object = answer.get("Failed")
         except aws.service_errors() as error:
-            failed = error
-        if failed:
+            log.warning("job waits for the sweep", error=str(error))
+            return
+        if failed := answer.get("Failed"):
             log.warning("job waits for the sweep", error=str(failed))
-
-
-def _import_kind(job: Job) -> ImportKind:
-    kind = kind_of(job.kind)
-    if not isinstance(kind, ImportKind):
-        raise NotNow("This job has no file.")
-    return kind

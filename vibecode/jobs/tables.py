@@ -12,15 +12,18 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import chain, repeat
 from typing import Any
 
 from vibecode.errors import Unprocessable
 
 LARGEST_FILE = 10 * 2**20  # bytes
 MOST_ROWS = 20_000
-MOST_COLUMNS = 40
+WIDEST = 1_000  # columns: far more than a kind has, for notes beside the table are told of
+SHEET_ROWS = 2**20  # no spreadsheet has more: a file can number its rows as it likes
 LARGEST_UNPACKED = 80 * 2**20  # bytes of XML in an XLSX: a small file can hold gigabytes of nothing
 LONGEST_CELL = 20_000
+BEYOND = ""  # the name of what stands under no column's name
 # https://owasp.org/www-community/attacks/CSV_Injection, with the full-width signs that some spreadsheets take as well
 RISKY = "=+\\-@\t\r\n＝＋－＠"
 TYPES = {
@@ -76,6 +79,7 @@ def check_size(size: int) -> None:
 def read_table(content: bytes, *, columns: Sequence[str], required: Iterable[str]) -> dict[int, dict[str, str]]:
     """The rows of a file by their number, each by column, as they are written there. Empty rows are left out.
 
+    A row that has a cell under no column's name has it as BEYOND: it is for the caller to refuse.
     Raises TableRefused for what is no table, too large, or lacks a column.
     """
     check_size(len(content))
@@ -84,7 +88,9 @@ def read_table(content: bytes, *, columns: Sequence[str], required: Iterable[str
     names = _columns(head, columns, required)
     found: dict[int, dict[str, str]] = {}
     for number, cells in rows:
-        values = {name: cell for name, cell in zip(names, cells, strict=False) if name and cell.strip()}
+        if len(cells) > WIDEST:
+            raise TableRefused(f"Row {number} goes on to column {len(cells):,}: delete what is beside the table.")
+        values = {name: cell for name, cell in zip(chain(names, repeat(BEYOND)), cells, strict=False) if cell.strip()}
         if values:
             found[number] = values
         if len(found) > MOST_ROWS:
@@ -136,9 +142,10 @@ def _of_xlsx(content: bytes) -> Rows:
         with warnings.catch_warnings(action="ignore"):  # what openpyxl misses of styles
             book = load_workbook(io.BytesIO(content), read_only=True, keep_links=False)
             sheet = book.worksheets[0]
-            rows = sheet.iter_rows(min_row=1, max_row=MOST_ROWS + 2, min_col=1, max_col=MOST_COLUMNS)
-            for number, row in enumerate(rows, start=1):
-                yield number, [_text(cell.value, formula=cell.data_type == "f") for cell in row]
+            sheet.reset_dimensions()  # what a file says of its size need not be so
+            for number, row in enumerate(sheet.iter_rows(max_row=SHEET_ROWS), start=1):
+                if row or number == 1:
+                    yield number, [_text(cell.value, formula=cell.data_type == "f") for cell in row]
         book.close()
     except TableRefused:
         raise
