@@ -16,6 +16,8 @@ from vibecode.local.folder import REPOSITORY
 from vibecode.local.shop import CARRIED
 
 MOMENTS = ["the infrastructure hands over", "a picture, uploaded and shown"][: 2 if FULL else 1]
+# A run in the background of a shell ignores Ctrl-C, and what it starts would ignore it too.
+HEEDING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 COMMAND = [sys.executable, "-m", "infrastructure.rehearsal", *([] if FULL else ["--small"])]
 
 
@@ -56,7 +58,8 @@ def test_the_deployment_is_rehearsed_and_leaves_nothing(
 def test_a_rehearsal_that_is_interrupted_leaves_nothing(environment: dict[str, str], tmp_path: Path, step: str) -> None:
     log = tmp_path.with_suffix(".log")
     with log.open("wb") as output:
-        process = subprocess.Popen(COMMAND, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-c", HEEDING, *COMMAND]
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT)
         until(lambda: step in log.read_text(), 240, step)
         assert len(left_of(tmp_path)) > 4
         process.send_signal(signal.SIGINT)
