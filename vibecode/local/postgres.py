@@ -30,8 +30,6 @@ FORGETFUL = (
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
-    # It would measure what a test is about to roll back, and plans would be made for that.
-    "autovacuum=off",
 )  # for tests: a crash may lose the data
 
 
