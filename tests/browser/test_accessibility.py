@@ -82,6 +82,7 @@ def tab_to(window: Look, name: str) -> None:
     """
     passed = []
     for _ in range(80):
+        window.page.wait_for_load_state()
         window.page.keyboard.press("Tab")
         called, seen, markup = window.page.evaluate(FOCUSED)
         assert seen or called == "BODY", f"nobody sees that the focus is on {markup}"
@@ -100,6 +101,7 @@ def test_a_parcel_is_sent_by_the_keyboard_alone(look: Looker, day: BusyDay) -> N
     tab_to(window, "password")
     keys.type(DEMO_PASSWORD)
     keys.press("Enter")
+    window.page.wait_for_url(f"{window.origin}/admin/")
     window.page.wait_for_load_state("networkidle")
 
     tab_to(window, "Skip to the page")

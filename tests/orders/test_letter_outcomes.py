@@ -118,10 +118,10 @@ def test_no_error_no_row_and_no_line_of_the_log_names_the_address(db: None, ses:
             logging.getLogger("vibecode.tests").exception("not sent")
 
     assert "NotSent: MessageRejected" in json.dumps(lines)
-    assert "ada" not in json.dumps(lines)
+    assert "ada@" not in json.dumps(lines)
     with connection.cursor() as cursor:
         cursor.execute("SELECT orders_letter::text FROM orders_letter")
-        assert "ada" not in cursor.fetchone()[0]
+        assert "ada@" not in cursor.fetchone()[0]
 
 
 def test_the_configuration_set_and_the_tag_go_with_the_mail(db: None, ses: ScriptedSES) -> None:
