@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _is_door(path: Path) -> bool:
-    return path.name in DOORS or (path.parent.name == "admin" and path.parts[0] != "tests")
+    return path.name in DOORS or (path.parent.name in {"admin", "desk"} and path.parts[0] != "tests")
 
 
 SETTINGS = ("settings.py", "urls.py", "admin_site.py", "unfold.py", "resources.py")
