@@ -1,4 +1,7 @@
-"""Orders on the wire. Called by the views; shapes only, no query."""
+"""Orders on the wire. Called by the views; shapes only, no query.
+
+Longer than most modules: every shape of an order is compared with the others when one changes.
+"""
 
 from typing import Any
 

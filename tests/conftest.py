@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.whole_shop",
     "tests.accounts.provider",
     "tests.browser.windows",
+    "tests.jobs.clerks",
 ]
 
 

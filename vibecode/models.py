@@ -1,6 +1,7 @@
 """The platform's tables: facts that wait to leave, or were handled; keys of requests carried out; long work; the trail.
 
-Longer than most modules: one table after the other, each with its rules and the reasons of its indexes.
+Longer than most modules: one table after the other, each with the reasons of its indexes. They stay in one file, as
+every sandbox reads all of them at its start.
 """
 
 import json

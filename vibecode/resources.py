@@ -1,7 +1,7 @@
 """What the shop has on AWS beside the app: names, patterns, limits, and which of our functions stands behind each.
 
 Pure data without Django: read by settings.py, by the local cloud, by the Lambda entry and by the stacks, so that local
-and real cannot drift apart.
+and real cannot drift apart. Longer than most modules: who asks what there is reads one file.
 """
 
 from collections.abc import Mapping, Sequence

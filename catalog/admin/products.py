@@ -28,6 +28,7 @@ from catalog.services import change_product, create_product
 from vibecode.desk import (
     DayFilter,
     actor_of,
+    figure,
     label,
     link_to,
     link_to_list,
@@ -171,7 +172,7 @@ class ProductAdmin(ProductVerbs):
     @admin.display(description="price", ordering="price")
     def amount(self, product: Product) -> SafeString:
         """The price with its currency."""
-        return format_html('<span class="shop-number">{}</span>', money(product.price, product.currency))
+        return figure(money(product.price, product.currency))
 
     @admin.display(description="available")
     def shelf(self, product: Product) -> SafeString:

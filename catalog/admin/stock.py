@@ -31,6 +31,7 @@ from vibecode.desk import (
     actor_of,
     begin_at_list,
     dialog_action,
+    figure,
     label,
     link_to,
     link_to_list,
@@ -60,7 +61,7 @@ def level(stock: Stock) -> SafeString:
 def delta(number: int) -> SafeString:
     """A signed number; nothing for 0."""
     if not number:
-        return format_html('<span class="shop-number">{}</span>', "-")
+        return figure("-")
     return format_html(
         '<span class="shop-number {}">{}</span>',
         "shop-up" if number > 0 else "shop-down",
@@ -206,12 +207,12 @@ class StockAdmin(ShopAdmin):
     @admin.display(description="on hand")
     def units_on_hand(self, stock: Stock) -> SafeString:
         """What is there."""
-        return format_html('<span class="shop-number">{}</span>', f"{stock.on_hand:,}")
+        return figure(f"{stock.on_hand:,}")
 
     @admin.display(description="reserved")
     def units_reserved(self, stock: Stock) -> SafeString:
         """What is promised."""
-        return format_html('<span class="shop-number">{}</span>', f"{stock.reserved:,}" if stock.reserved else "-")
+        return figure(f"{stock.reserved:,}" if stock.reserved else "-")
 
     @admin.display(description="available")
     def units_available(self, stock: Stock) -> SafeString:

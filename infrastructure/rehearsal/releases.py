@@ -9,6 +9,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,6 +71,10 @@ def _check_release(shop: Deployed, archive: Path) -> None:
         expect(found == digest, f"{name} has another package than {release}")
 
 
+def _is_completed(customer: Person, number: str) -> bool:
+    return bool(customer.call("GET", f"/orders/{number}")["status"] == "completed")
+
+
 def _while_ordering(shop: Deployed, work: Callable[[], object]) -> int:
     """Do it while somebody orders without a pause; how many orders there were. Raises WentWrong where one is lost."""
     customer, numbers = shop.people["customer"], []
@@ -81,8 +86,7 @@ def _while_ordering(shop: Deployed, work: Callable[[], object]) -> int:
             time.sleep(0.2)  # there are a hundred on the shelf
         done.result()
     for number in numbers:
-        completed = lambda number=number: customer.call("GET", f"/orders/{number}")["status"] == "completed"  # noqa: E731
-        wait_for(completed, f"{number} completed")
+        wait_for(partial(_is_completed, customer, number), f"{number} completed")
     return len(numbers)
 
 

@@ -1,4 +1,7 @@
-"""What a verb asks before it acts on an order: one form each, filled with what is left to do. Called by orders.py."""
+"""What a verb asks before it acts on an order: one form each, filled with what is left to do. Called by verbs.py.
+
+Longer than most modules: one form after the other, over the two that they share.
+"""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""What stands below an order: its lines, its money, the e-mails about it, its story. Called by orders.py."""
+"""What stands below an order: its lines, parcels and notes, the e-mails about it, its story. Called by orders.py."""
 
 from typing import Any
 
@@ -6,42 +6,23 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timezone import localtime
 
 from accounts.models import User
 from orders.models import (
     Letter,
     OrderLine,
     OrderNote,
-    Payment,
-    Refund,
-    RefundLine,
     Shipment,
     ShipmentLine,
     TimelineEntry,
 )
-from orders.status import LetterState, PaymentState, RefundState
-from vibecode.desk import ReadOnlyInline, actor_of, label, link_to, money, name_of, over
+from orders.status import LetterState
+from vibecode.desk import ReadOnlyInline, actor_of, figure, label, link_to, money, name_of, over
+from vibecode.history import exactly
 from vibecode.rights import Right
 
-PAYMENT: dict[str, str] = {
-    PaymentState.INTENDED: "warning",
-    PaymentState.REQUIRES_ACTION: "warning",
-    PaymentState.CAPTURED: "success",
-    PaymentState.DECLINED: "danger",
-    PaymentState.VOIDED: "",
-    PaymentState.UNKNOWN: "danger",
-}
-REFUND: dict[str, str] = {
-    RefundState.PROPOSED: "warning",
-    RefundState.PENDING: "warning",
-    RefundState.SETTLED: "success",
-    RefundState.FAILED: "danger",
-    RefundState.REJECTED: "",
-}
 LETTER: dict[str, str] = {
     LetterState.WAITING: "warning",
     LetterState.SENDING: "warning",
@@ -51,16 +32,6 @@ LETTER: dict[str, str] = {
     LetterState.COMPLAINED: "danger",
     LetterState.SKIPPED: "",
 }
-
-
-def figure(amount: Any, currency: str) -> SafeString:
-    """A sum of money, as figures stand in columns."""
-    return format_html('<span class="shop-number">{}</span>', money(amount, currency))
-
-
-def units(text: str) -> SafeString:
-    """A number of things, as figures stand in columns."""
-    return format_html('<span class="shop-number">{}</span>', text)
 
 
 def with_person(rows: Any) -> Any:
@@ -76,11 +47,6 @@ def person_of(row: Any) -> SafeString | str:
     if row.person_id is None:
         return row.actor or "-"
     return link_to("accounts_user", row.person_id, name_of(row.person_email or row.actor))
-
-
-def exactly(moment: Any) -> SafeString:
-    """To the second: much happens within a minute."""
-    return units(date_format(localtime(moment), "j M Y, H:i:s"))
 
 
 class LineInline(ReadOnlyInline):
@@ -109,24 +75,24 @@ class LineInline(ReadOnlyInline):
     @admin.display(description="price")
     def price(self, line: OrderLine) -> SafeString:
         """For one."""
-        return figure(line.unit_price, line.order.currency)
+        return figure(money(line.unit_price, line.order.currency))
 
     @admin.display(description="total")
     def amount(self, line: OrderLine) -> SafeString:
         """For all of them."""
-        return figure(line.line_total, line.order.currency)
+        return figure(money(line.line_total, line.order.currency))
 
     @admin.display(description="shipped")
     def sent(self, line: OrderLine) -> SafeString:
         """How many have left the house, of those that are to."""
-        return units(
+        return figure(
             f"{line.shipped:,} of {line.quantity - line.withdrawn:,}" if line.quantity > line.withdrawn else "-"
         )
 
     @admin.display(description="refunded")
     def given_back(self, line: OrderLine) -> SafeString:
         """How many were given money back for."""
-        return units(f"{line.refunded:,}" if line.refunded else "-")
+        return figure(f"{line.refunded:,}" if line.refunded else "-")
 
 
 class TimelineInline(ReadOnlyInline):
@@ -146,7 +112,7 @@ class TimelineInline(ReadOnlyInline):
     @admin.display(description="time")
     def moment(self, entry: TimelineEntry) -> SafeString:
         """When."""
-        return exactly(entry.timestamp)
+        return figure(exactly(entry.timestamp))
 
     @admin.display(description="by")
     def who(self, entry: Any) -> SafeString | str:
@@ -188,7 +154,7 @@ class NoteInline(ReadOnlyInline):
     @admin.display(description="time")
     def moment(self, note: OrderNote) -> SafeString:
         """When."""
-        return exactly(note.created_at)
+        return figure(exactly(note.created_at))
 
     @admin.display(description="by")
     def who(self, note: Any) -> SafeString | str:
@@ -223,7 +189,7 @@ class ShipmentInline(ReadOnlyInline):
     @admin.display(description="shipped")
     def moment(self, parcel: Shipment) -> SafeString:
         """When it left."""
-        return exactly(parcel.created_at)
+        return figure(exactly(parcel.created_at))
 
     @admin.display(description="contents")
     def what(self, parcel: Shipment) -> SafeString | str:
@@ -236,7 +202,7 @@ class ShipmentInline(ReadOnlyInline):
     def arrived(self, parcel: Shipment) -> SafeString | str:
         """When all of it had arrived; how much of it has."""
         if parcel.delivered_at:
-            return exactly(parcel.delivered_at)
+            return figure(exactly(parcel.delivered_at))
         there = sum(each.delivered for each in parcel.lines.all())
         return f"{there:,} so far" if there else "-"
 
@@ -250,57 +216,6 @@ class ShipmentInline(ReadOnlyInline):
         """What lies in it, on paper."""
         address = reverse("admin:orders_order_parcel_slip", args=[parcel.order_id, parcel.number])
         return format_html('<a class="text-link" href="{}" target="_blank" rel="noopener">Print</a>', address)
-
-
-class PaymentInline(ReadOnlyInline):
-    """Where the money is, as the provider has said."""
-
-    model = Payment
-    ordering = ("id",)
-    verbose_name_plural = "payment"
-    fields = ("where", "captured_figure", "refunds_list", "method", "attempts", "last_error", "provider_id")
-    readonly_fields = ("where", "captured_figure", "refunds_list")
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Payment]:
-        """With its refunds and their items in two more statements."""
-        payments: models.QuerySet[Payment] = super().get_queryset(request)
-        items = RefundLine.objects.select_related("line").order_by("line__position")
-        refunds = with_person(Refund.objects.order_by("id")).prefetch_related(models.Prefetch("lines", items))
-        return payments.prefetch_related(models.Prefetch("refunds", refunds))
-
-    @admin.display(description="payment")
-    def where(self, payment: Payment) -> SafeString:
-        """What is known of it."""
-        return label(payment.state, payment.get_state_display(), PAYMENT)
-
-    @admin.display(description="captured")
-    def captured_figure(self, payment: Payment) -> SafeString:
-        """What was taken."""
-        return figure(payment.captured, payment.currency)
-
-    @admin.display(description="refunds")
-    def refunds_list(self, payment: Payment) -> SafeString | str:
-        """Each with where it is, what for, by whom, and why it came to nothing."""
-        return (
-            format_html_join(
-                "",
-                '<div class="shop-refund">{}</div>',
-                ((_refund(each, payment.currency),) for each in payment.refunds.all()),
-            )
-            or "-"
-        )
-
-
-def _refund(refund: Any, currency: str) -> SafeString:
-    items = ", ".join(f"{each.quantity} × {each.line.sku}" for each in refund.lines.all())
-    said = [part for part in (items, refund.reason, refund.last_error) if part]
-    return format_html(
-        "{} {} <small>{} ({})</small>",
-        figure(refund.amount, currency),
-        label(refund.state, refund.get_state_display(), REFUND),
-        name_of(" · ".join(said)),
-        person_of(refund),
-    )
 
 
 class LetterInline(ReadOnlyInline):

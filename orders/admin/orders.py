@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.formats import localize
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeNumericFilter
@@ -17,19 +17,20 @@ from orders.admin.inlines import (
     LetterInline,
     LineInline,
     NoteInline,
-    PaymentInline,
     ShipmentInline,
     TimelineInline,
-    figure,
 )
+from orders.admin.payments import PaymentInline
 from orders.admin.verbs import OrderVerbs
 from orders.models import Order, OrderLine, OrderNote, Shipment
 from orders.services import execution_name
 from orders.status import FulfilmentStatus, Mark, OrderStatus, PaymentStatus
 from vibecode.desk import (
     DayFilter,
+    figure,
     label,
     link_to,
+    money,
     name_of,
     over,
 )
@@ -180,27 +181,27 @@ class OrderAdmin(OrderVerbs):
     @admin.display(description="lines")
     def lines(self, order: Any) -> SafeString:
         """How many different products."""
-        return format_html('<span class="shop-number">{}</span>', f"{order.line_count:,}")
+        return figure(f"{order.line_count:,}")
 
     @admin.display(description="total", ordering="total")
     def amount(self, order: Order) -> SafeString:
         """What it costs."""
-        return figure(order.total, order.currency)
+        return figure(money(order.total, order.currency))
 
     @admin.display(description="goods")
     def goods(self, order: Order) -> SafeString:
         """The lines together."""
-        return figure(order.subtotal, order.currency)
+        return figure(money(order.subtotal, order.currency))
 
     @admin.display(description="shipping")
     def shipping(self, order: Order) -> SafeString:
         """For the way."""
-        return figure(order.shipping_total, order.currency)
+        return figure(money(order.shipping_total, order.currency))
 
     @admin.display(description="tax")
     def tax(self, order: Order) -> SafeString:
         """For the state."""
-        return figure(order.tax_total, order.currency)
+        return figure(money(order.tax_total, order.currency))
 
     @admin.display(description="address")
     def address(self, order: Order) -> SafeString | str:

@@ -1,4 +1,7 @@
-"""Orders as they are kept, and the one way in which their state changes. Called by services and doors."""
+"""Orders as they are kept, and the one way in which their state changes. Called by services and doors.
+
+Longer than most modules: what moves a state stands beside the constraints that have the last word on it.
+"""
 
 import os
 import time

@@ -5,14 +5,17 @@ import os
 import platform
 import subprocess
 import sys
+import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infrastructure import package
-from vibecode.local.sandboxes import RUNTIME, install_runtime
+from vibecode import aws
+from vibecode.local.sandboxes import RUNTIME, environment_here, install_runtime
 
 GENERATE = """
 import json, sys
@@ -57,3 +60,15 @@ def task(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(made)
     return made
+
+
+@pytest.fixture
+def environment(transactional_db: None) -> Iterator[dict[str, str]]:
+    """What the stage dev tells its functions, with the database and the AWS of this run."""
+    secrets = json.dumps({"SECRET_KEY": uuid.uuid4().hex * 2})
+    manager = aws.client("secretsmanager")
+    arn = manager.create_secret(Name=f"vibecode-test/{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
+    told = environment_here(SECRETS_ARN=arn)
+    del told["SECRET_KEY"]  # it is read where SECRETS_ARN says
+    yield told
+    manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)

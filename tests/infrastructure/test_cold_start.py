@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.in_process import Caller, make_product, sign_in
-from tests.infrastructure.test_sandbox import environment, request  # noqa: F401 -- a fixture
+from tests.infrastructure.test_sandbox import request
 from vibecode.local.sandboxes import interpret
 
 ALLOWED = Path(__file__).with_name("products_imports.txt")
@@ -49,7 +49,7 @@ print("PROBE" + json.dumps(told))
 
 
 @pytest.fixture
-def first_request(task: Path, environment: dict[str, str], aws_events: dict[str, Any]) -> dict[str, Any]:  # noqa: F811
+def first_request(task: Path, environment: dict[str, str], aws_events: dict[str, Any]) -> dict[str, Any]:
     """What the probe told of GET /api/v1/products."""
     for _ in range(3):
         make_product(on_hand=3, price="2.50")
@@ -116,7 +116,7 @@ def test_views_and_zappa_are_loaded_while_aws_counts_it_as_the_start(first_reque
 
 def test_an_order_is_placed_without_boto3(
     task: Path,
-    environment: dict[str, str],  # noqa: F811
+    environment: dict[str, str],
     aws_events: dict[str, Any],
 ) -> None:
     sku = make_product(on_hand=3, price="2.50").sku

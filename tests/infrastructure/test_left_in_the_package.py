@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pypdf import PdfReader
 
-from tests.infrastructure.test_sandbox import environment  # noqa: F401 -- a fixture
 from vibecode.local.sandboxes import interpret
 
 KEYS = {"AWS_ACCESS_KEY_ID": "role", "AWS_SECRET_ACCESS_KEY": "role", "AWS_SESSION_TOKEN": "role"}
@@ -32,7 +31,7 @@ print("TOLD" + json.dumps([len(found), intent.status, stripe.StripeClient("sk_1"
 """
 
 
-def test_a_packing_slip_is_printed_in_a_sandbox(task: Path, environment: dict[str, str]) -> None:  # noqa: F811
+def test_a_packing_slip_is_printed_in_a_sandbox(task: Path, environment: dict[str, str]) -> None:
     line = {"sku": "LAMP-1", "name": "מנורה Лампа مصباح 灯", "figures": ["3", "1", "2"], "remark": ""}
     slip = {
         "shop": "Vibecode", "order": "ORD-1", "facts": ["Placed 1 May 2026"], "address": ["Ada Lovelace"],
@@ -48,7 +47,7 @@ def test_a_packing_slip_is_printed_in_a_sandbox(task: Path, environment: dict[st
         assert wanted in pages[0].extract_text(), wanted
 
 
-def test_every_module_of_stripe_that_is_left_can_be_imported(task: Path, environment: dict[str, str]) -> None:  # noqa: F811
+def test_every_module_of_stripe_that_is_left_can_be_imported(task: Path, environment: dict[str, str]) -> None:
     done = interpret(IMPORT, task=task, environment=environment | KEYS, event={})
 
     assert done.returncode == 0, done.stderr[-4000:]

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from tests.catalog.files import a_picture, from_a_telephone
-from tests.infrastructure.test_sandbox import environment  # noqa: F401 -- a fixture
 from vibecode.local.sandboxes import interpret
 
 EXAMINE = """
@@ -22,7 +21,7 @@ print("TOLD" + json.dumps(told))
 """
 
 
-def test_every_format_is_examined_and_shrunk_in_a_sandbox(task: Path, environment: dict[str, str]) -> None:  # noqa: F811
+def test_every_format_is_examined_and_shrunk_in_a_sandbox(task: Path, environment: dict[str, str]) -> None:
     files = {form: a_picture(form) for form in ("PNG", "WEBP", "GIF")} | {"JPEG": from_a_telephone()}
     event = {name: base64.b64encode(content).decode() for name, content in files.items()}
     keys = {"AWS_ACCESS_KEY_ID": "role", "AWS_SECRET_ACCESS_KEY": "role", "AWS_SESSION_TOKEN": "role"}

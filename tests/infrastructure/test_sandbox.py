@@ -23,7 +23,7 @@ from tests.roles import two_roles
 from vibecode import aws, operations
 from vibecode.lambda_entry import handler
 from vibecode.local.lambda_runtime import Context
-from vibecode.local.sandboxes import HOST, Function, Pool, SandboxDied, environment_here, pool
+from vibecode.local.sandboxes import HOST, Function, Pool, SandboxDied, pool
 
 # Its secret is being changed: two are known.
 BEHIND_CLOUDFRONT = {
@@ -33,18 +33,6 @@ BEHIND_CLOUDFRONT = {
 }
 
 type Ask = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def environment(transactional_db: None) -> Iterator[dict[str, str]]:
-    """What the stage dev tells its functions, with the database and the AWS of this run."""
-    secrets = json.dumps({"SECRET_KEY": uuid.uuid4().hex * 2})
-    manager = aws.client("secretsmanager")
-    arn = manager.create_secret(Name=f"vibecode-test/{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
-    told = environment_here(SECRETS_ARN=arn)
-    del told["SECRET_KEY"]  # it is read where SECRETS_ARN says
-    yield told
-    manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
 
 def serve(task: Path, environment: dict[str, str], log: Path, *, timeout: int = 29) -> Any:

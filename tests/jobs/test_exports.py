@@ -14,7 +14,7 @@ from openpyxl import load_workbook
 from catalog.jobs import export_prices, export_products, export_stock
 from catalog.models import Category, Product, Stock, StockMovement
 from tests.in_process import make_product
-from tests.jobs.conftest import Clerk
+from tests.jobs.clerks import Clerk
 from tests.jobs.test_orders_in_bulk import browser_of
 from tests.orders.test_consumers import deliver
 from vibecode import aws, bucket

@@ -17,7 +17,7 @@ from catalog import jobs as catalogue
 from catalog.models import Category, Product, StockMovement
 from catalog.services import audit_counters
 from tests.in_process import make_product, shelf
-from tests.jobs.conftest import Clerk
+from tests.jobs.clerks import Clerk
 from tests.orders.test_consumers import deliver
 from vibecode import aws
 from vibecode.errors import Denied

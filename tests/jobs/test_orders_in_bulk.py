@@ -19,7 +19,7 @@ from orders.models import Order, Shipment
 from orders.services import cancel_order, complete_order, deduct_held_stock, ship_order
 from orders.workflow import process_payment
 from tests.in_process import Caller, make_product, order_body
-from tests.jobs.conftest import Clerk
+from tests.jobs.clerks import Clerk
 from tests.orders.test_consumers import deliver
 from vibecode.errors import Denied
 from vibecode.jobs import sweep

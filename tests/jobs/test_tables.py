@@ -9,7 +9,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from tests.in_process import make_product
-from tests.jobs.conftest import Clerk
+from tests.jobs.clerks import Clerk
 from vibecode.jobs.files import correct_row
 from vibecode.jobs.tables import Cell, TableRefused, defuse, is_formula, plain, read_table, write_table
 

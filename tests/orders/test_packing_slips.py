@@ -13,7 +13,8 @@ from pypdf import PdfReader
 from orders.models import Order, Shipment
 from orders.services import cancel_order, request_refund, ship_order
 from orders.services.packing import NothingToPack, pack_orders, pack_parcel
-from orders.slips import LACKING, MORE, Slip, SlipLine, _wrapped, as_seen, print_slips
+from orders.slips import LACKING, MORE, Slip, SlipLine, print_slips
+from orders.slips.writing import _wrapped, as_seen
 from vibecode.errors import Denied
 from vibecode.rights import GROUPS, Actor
 

@@ -24,7 +24,7 @@ from orders.models import Order, OrderLine, Refund
 from tests.admin.conftest import desk_of
 from tests.books import Books
 from tests.in_process import Caller, make_product, order_body, sign_in
-from tests.jobs.conftest import Clerk, clerk, hire  # noqa: F401 -- fixtures
+from tests.jobs.clerks import Clerk
 from tests.roles import two_roles
 from vibecode import history
 from vibecode.acting import acting
@@ -104,7 +104,7 @@ def test_a_category_is_followed_to_its_end(db: None) -> None:
     assert {change.actor for change in changes} == {desk.user.cognito_sub}
 
 
-def test_a_job_acts_for_who_began_it(clerk: Clerk) -> None:  # noqa: F811
+def test_a_job_acts_for_who_began_it(clerk: Clerk) -> None:
     product = make_product("P-1", price="1.00")
 
     job = clerk.runs(clerk.uploads("import-prices", "sku,price\nP-1,9.00\n"))

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
 from django.utils.formats import localize
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from unfold.admin import ModelAdmin
@@ -23,7 +23,7 @@ from unfold.dataclasses import ActionDialog
 from unfold.forms import BaseDialogForm
 
 from vibecode import dead_letters, executions, outbox
-from vibecode.desk import ReadOnlyAdmin, actor_of, dialog_action, label, name_of, over
+from vibecode.desk import ReadOnlyAdmin, actor_of, dialog_action, figure, label, name_of, over
 from vibecode.errors import Conflict
 from vibecode.models import OutboxEvent, OutboxState, ProcessedMessage
 from vibecode.rights import Right
@@ -158,7 +158,7 @@ class OutboxEventAdmin(ReadOnlyAdmin):
     @admin.display(description="failures")
     def failures(self, event: OutboxEvent) -> SafeString:
         """How often it was tried in vain."""
-        return format_html('<span class="shop-number">{}</span>', event.attempts)
+        return figure(event.attempts)
 
     @admin.display(description="next try")
     def due(self, event: Any) -> str:

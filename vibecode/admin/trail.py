@@ -6,13 +6,12 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
 from vibecode import history
-from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, link_to, name_of, over
+from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, figure, link_to, name_of, over
 from vibecode.lists import ShortChangeList
 from vibecode.models import Change, ChangeQuerySet
 from vibecode.rights import Right
@@ -96,7 +95,7 @@ class ChangeAdmin(ReadOnlyAdmin):
     @admin.display(description="when")
     def moment(self, change: Change) -> SafeString:
         """To the second, in the shop's zone."""
-        return format_html('<span class="shop-number">{}</span>', history.exactly(change.at))
+        return figure(history.exactly(change.at))
 
     @admin.display(description="who")
     def who(self, change: Any) -> SafeString:

@@ -12,7 +12,7 @@ from vibecode.desk.deeds import (
     id_of,
 )
 from vibecode.desk.pages import ReadOnlyAdmin, ReadOnlyInline, ShopAdmin, refused
-from vibecode.desk.words import label, link_to, link_to_list, money, name_of, over
+from vibecode.desk.words import figure, label, link_to, link_to_list, money, name_of, over
 
 __all__ = [
     "DayFilter",
@@ -26,6 +26,7 @@ __all__ = [
     "answer_pdf",
     "begin_at_list",
     "dialog_action",
+    "figure",
     "id_of",
     "label",
     "link_to",

@@ -19,6 +19,11 @@ def money(amount: Decimal | None, currency: str) -> str:
     return f"{sign}{amount:,.2f}" if sign else f"{currency} {amount:,.2f}"
 
 
+def figure(text: object) -> SafeString:
+    """A number, a sum or a moment, as they stand under each other in columns."""
+    return format_html('<span class="shop-number">{}</span>', text)
+
+
 def link_to(model: str, pk: object, text: object) -> SafeString:
     """A link to the page of a row, named by its model's ``app_model``."""
     return format_html('<a class="text-link" href="{}">{}</a>', reverse(f"admin:{model}_change", args=[pk]), text)

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from vibecode import resources
-from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, label, name_of, over
+from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, figure, label, name_of, over
 from vibecode.jobs.kinds import import_kinds, kind_of
 from vibecode.models import Job
 
@@ -72,7 +72,7 @@ class JobList(ReadOnlyAdmin):
     @admin.display(description="progress")
     def progress(self, job: Job) -> SafeString:
         """How many rows are done."""
-        return format_html('<span class="shop-number">{} of {}</span>', f"{job.done:,}", f"{job.rows:,}")
+        return figure(f"{job.done:,} of {job.rows:,}")
 
     @admin.display(description="not done")
     def bad_rows(self, job: Job) -> SafeString:

@@ -1,66 +1,19 @@
-"""Files of products, prices and stock: their columns, and what a row does. Named in JOBS of vibecode/resources.py."""
+"""What comes in by files: prices, products, stock. Named in JOBS of vibecode/resources.py."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
-from django.core.validators import RegexValidator
-from django.db.models import QuerySet
 
-from catalog.models import SKU_PATTERN, Category, Product, Stock
+from catalog.jobs.rows import UNKNOWN, SkuField, known_products, lock_products, price_field, product_of, said_change
+from catalog.models import Category, Product, Stock
 from catalog.services import MOST_ON_HAND, adjust_stock, change_product, create_product
-from vibecode.jobs.exports import ExportKind, begin_export
 from vibecode.jobs.kinds import Findings, ImportKind, RowForm, RowRefused, Values
 from vibecode.jobs.tables import as_kept
-from vibecode.models import Job, JobRow
+from vibecode.models import JobRow
 from vibecode.rights import Actor, Right
 
-UNKNOWN = "No product has this SKU: is it spelt as in the list of products?"
 
-
-class SkuField(forms.CharField):
-    """A SKU, folded to upper case."""
-
-    def __init__(self) -> None:
-        sentence = "A SKU has letters, digits, dots, dashes and underscores; 40 at most."
-        super().__init__(
-            label="SKU",
-            help_text="The product's SKU, such as LAMP-1",
-            validators=[RegexValidator(rf"^{SKU_PATTERN}\Z", sentence)],
-        )
-
-    def to_python(self, value: Any) -> str:
-        """In upper case, as baskets name it."""
-        return str(super().to_python(value) or "").upper()
-
-
-def price_field(*, required: bool = True) -> forms.DecimalField:
-    """A price in the shop's currency."""
-    return forms.DecimalField(
-        required=required,
-        min_value=0,
-        max_digits=12,
-        decimal_places=2,
-        help_text="With a dot, such as 12.50",
-        error_messages={"invalid": "A price is a number with a dot, such as 12.50, without a sign of its currency."},
-    )
-
-
-def _lock_products(rows: Sequence[JobRow], kind: ImportKind) -> dict[str, Product]:
-    """The products that exist, by SKU, locked in the order of their ids."""
-    locked = (
-        Product.objects.filter(sku__in=kind.texts(rows, "sku"))
-        .order_by("pk")
-        .select_for_update(no_key=True, of=("self",))
-    )
-    return {product.sku: product for product in locked.select_related("category")}
-
-
-def _known(skus: Iterable[str]) -> dict[str, Product]:
-    return {product.sku: product for product in Product.objects.with_shelf().filter(sku__in=set(skus))}
-
-
-# --- prices ----------------------------------------------------------------------------------------------------------
 class PriceRow(RowForm):
     """A product's new price."""
 
@@ -81,28 +34,27 @@ class ImportPrices(ImportKind):
 
     def look_up(self, rows: Mapping[int, Values]) -> Findings:
         """Whether the products exist, and what they cost now."""
-        known, found = _known(row["sku"] for row in rows.values()), Findings()
+        known, found = known_products(row["sku"] for row in rows.values()), Findings()
         for number, row in rows.items():
             if product := known.get(row["sku"]):
-                found.notes[number] = _change("Price", product.price, row["price"])
+                found.notes[number] = said_change("Price", product.price, row["price"])
             else:
                 found.errors[number] = {"sku": UNKNOWN}
         return found
 
     def prepare(self, rows: Sequence[JobRow]) -> dict[str, Product]:
         """The products, locked."""
-        return _lock_products(rows, self)
+        return lock_products(rows, self)
 
     def do(self, row: JobRow, found: dict[str, Product], actor: Actor) -> str:
         """Change one price, where it is another."""
         values = self.values(row)
-        product = _found(found, values["sku"])
+        product = product_of(found, values["sku"])
         if product.price != values["price"]:
             change_product(product=product, values={"price": values["price"]}, actor=actor)
-        return _change("Price", product.price, values["price"])
+        return said_change("Price", product.price, values["price"])
 
 
-# --- products --------------------------------------------------------------------------------------------------------
 class ProductRow(RowForm):
     """A product, new or changed. An empty cell leaves a product's value as it is."""
 
@@ -131,7 +83,7 @@ class ImportProducts(ImportKind):
 
     def look_up(self, rows: Mapping[int, Values]) -> Findings:
         """Whether each is new, has what a new one needs, and stands in a category that there is."""
-        known, found = _known(row["sku"] for row in rows.values()), Findings()
+        known, found = known_products(row["sku"] for row in rows.values()), Findings()
         slugs = {row["category"] for row in rows.values()}
         categories = set(Category.objects.filter(slug__in=slugs).values_list("slug", flat=True)) | {""}
         for number, row in rows.items():
@@ -147,7 +99,7 @@ class ImportProducts(ImportKind):
 
     def prepare(self, rows: Sequence[JobRow]) -> dict[str, Product]:
         """The products that exist, locked."""
-        return _lock_products(rows, self)
+        return lock_products(rows, self)
 
     def do(self, row: JobRow, found: dict[str, Product], actor: Actor) -> str:
         """Make one, or change what is other than in the file."""
@@ -197,7 +149,6 @@ def _told(product: Product | None, row: Values) -> str:
     return f"Changes {', '.join(changed)}" if (changed := _changed(product, row)) else "Stays as it is"
 
 
-# --- stock -----------------------------------------------------------------------------------------------------------
 class StockRow(RowForm):
     """What comes or goes, or what is there."""
 
@@ -238,12 +189,12 @@ class ImportStock(ImportKind):
 
     def look_up(self, rows: Mapping[int, Values]) -> Findings:
         """Whether the products exist, and what is on their shelves."""
-        known, found = _known(row["sku"] for row in rows.values()), Findings()
+        known, found = known_products(row["sku"] for row in rows.values()), Findings()
         for number, row in rows.items():
             if product := known.get(row["sku"]):
                 before = product.stock.on_hand
                 after = before + row["delta"] if row["on_hand"] is None else row["on_hand"]
-                found.notes[number] = _change("On hand", before, after)
+                found.notes[number] = said_change("On hand", before, after)
             else:
                 found.errors[number] = {"sku": UNKNOWN}
         return found
@@ -257,96 +208,10 @@ class ImportStock(ImportKind):
     def do(self, row: JobRow, found: dict[str, Product], actor: Actor) -> str:
         """One movement, or none where as many are there as were counted."""
         values = self.values(row)
-        product = _found(found, values["sku"])
+        product = product_of(found, values["sku"])
         before = Stock.objects.get(product=product).on_hand
         delta = values["delta"] if values["on_hand"] is None else values["on_hand"] - before
         if delta:
             reference = f"job {row.job_id} row {row.number}"
             adjust_stock(product=product, delta=delta, reason=values["reason"], actor=actor, reference=reference)
-        return _change("On hand", before, before + delta)
-
-
-def _found(products: Mapping[str, Product], sku: str) -> Product:
-    if sku not in products:
-        raise RowRefused(f"No product has the SKU {sku} any more.")
-    return products[sku]
-
-
-def _change(what: str, before: object, after: object) -> str:
-    return f"{what} stays {before}" if before == after else f"{what} {before} → {after}"
-
-
-# --- exports: what they write, the imports above take again, and find nothing to change -------------------------------
-def export_products(*, products: QuerySet[Product], form: str, actor: Actor) -> Job:
-    """A job that writes products to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
-    return begin_export(kind="export-products", rows=products.order_by("sku"), form=form, actor=actor)
-
-
-def export_prices(*, products: QuerySet[Product], form: str, actor: Actor) -> Job:
-    """A job that writes prices to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
-    return begin_export(kind="export-prices", rows=products.order_by("sku"), form=form, actor=actor)
-
-
-def export_stock(*, shelves: QuerySet[Stock], form: str, actor: Actor) -> Job:
-    """A job that writes what is on the shelves to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
-    return begin_export(kind="export-stock", rows=shelves.order_by("product__sku"), form=form, actor=actor)
-
-
-class ExportProducts(ExportKind):
-    """Whoever may write them back may take them out: nothing in there is about people."""
-
-    title = "Export products"
-    right = Right.CATALOGUE
-    promise = "The products are written to a file, which is kept for a day. It can be imported again."
-    file = "products"
-    columns = ("sku", "name", "description", "price", "category", "status")
-    sums = frozenset({"price"})
-
-    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
-        """The products of a part."""
-        found = Product.objects.filter(pk__in=ids).order_by("sku")
-        names = ("sku", "name", "description", "price", "category__slug", "status")
-        return [
-            [sku, name, description, str(price), slug or "", status]
-            for sku, name, description, price, slug, status in found.values_list(*names)
-        ]
-
-
-class ExportPrices(ExportKind):
-    """The name is for whoever reads the file: the import leaves it out."""
-
-    title = "Export prices"
-    right = Right.CATALOGUE
-    promise = "The prices are written to a file, which is kept for a day. It can be imported again."
-    file = "prices"
-    columns = ("sku", "name", "price")
-    sums = frozenset({"price"})
-
-    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
-        """The prices of a part."""
-        found = Product.objects.filter(pk__in=ids).order_by("sku").values_list("sku", "name", "price")
-        return [[sku, name, str(price)] for sku, name, price in found]
-
-
-class ExportStock(ExportKind):
-    """A list to count by: what is found is written over ``on_hand``, and imported."""
-
-    title = "Export stock"
-    right = Right.STOCK
-    promise = (
-        "What is on the shelves is written to a file, which is kept for a day. Count, correct on_hand, and import it: "
-        "what has moved meanwhile is taken for a difference, so do it soon."
-    )
-    file = "stock"
-    columns = ("sku", "name", "reserved", "available", "reorder_point", "on_hand", "reason")
-
-    def cells(self, ids: Sequence[int]) -> list[list[Any]]:
-        """The shelves of a part."""
-        shelves = Stock.objects.filter(pk__in=ids).select_related("product").order_by("product__sku")
-        return [
-            [
-                each.product.sku, each.product.name, each.reserved, each.available, each.reorder_point, each.on_hand,
-                "counted",
-            ]
-            for each in shelves
-        ]  # fmt: skip
+        return said_change("On hand", before, before + delta)
