@@ -13,7 +13,7 @@ from openpyxl import Workbook
 from pytest_django import Settings
 from structlog.testing import capture_logs
 
-from catalog import jobs as catalogue
+from catalog.jobs import imports
 from catalog.models import Category, Product, StockMovement
 from catalog.services import audit_counters
 from tests.in_process import make_product, shelf
@@ -217,15 +217,15 @@ def test_2000_rows_run_in_chunks_whose_statements_do_not_grow_with_the_file(cler
             assert deliver("jobs", message) == []
         costs.append(len(statements))
 
-    assert len(messages) == 2000 // catalogue.ImportPrices.chunk == 10
+    assert len(messages) == 2000 // imports.ImportPrices.chunk == 10
     assert max(costs) - min(costs) <= 2
-    assert max(costs) <= 5 * catalogue.ImportPrices.chunk
+    assert max(costs) <= 5 * imports.ImportPrices.chunk
     assert states(job) == ("done", 2000, 2000, 0)
     assert Product.objects.filter(price="9.00", version=2).count() == 2000
 
 
 def test_the_check_of_2000_rows_costs_the_statements_of_20(clerk: Clerk) -> None:
-    kind = catalogue.ImportPrices()
+    kind = imports.ImportPrices()
     rows = {n: {"sku": f"X{n}", "price": "1"} for n in range(2000)}
 
     with CaptureQueriesContext(connection) as statements:
@@ -235,7 +235,7 @@ def test_the_check_of_2000_rows_costs_the_statements_of_20(clerk: Clerk) -> None
 
 
 def test_the_same_message_twice_does_each_row_once(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue.ImportStock, "chunk", 1)
+    monkeypatch.setattr(imports.ImportStock, "chunk", 1)
     lamp = make_product("LAMP", on_hand=10)
     job = clerk.uploads("import-stock", "sku,delta,reason\nLAMP,5,delivery\nLAMP,7,delivery\n")
     begin_job(job=job, actor=clerk.actor)
@@ -259,7 +259,7 @@ def test_a_chunk_that_crashes_leaves_nothing_and_is_done_when_it_comes_again(
     begin_job(job=job, actor=clerk.actor)
     [message] = clerk.messages()
     with monkeypatch.context() as patch:
-        patch.setattr(catalogue, "_change", lambda *_: 1 / 0 if shelf(lamp)[0] > 15 else "")
+        patch.setattr(imports, "said_change", lambda *_: 1 / 0 if shelf(lamp)[0] > 15 else "")
         assert deliver("jobs", message) == ["0"]
     assert shelf(lamp) == (10, 0)
     assert states(job) == ("running", 2, 0, 0)
@@ -337,7 +337,7 @@ def test_a_job_that_never_moves_is_given_up_with_a_reason_and_can_be_begun_anew(
 def test_while_the_queue_is_away_a_job_asks_it_once_and_waits_for_the_sweep(
     clerk: Clerk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue.ImportPrices, "chunk", 1)
+    monkeypatch.setattr(imports.ImportPrices, "chunk", 1)
     job = clerk.uploads("import-prices", prices(30))
     aws.client("sqs").delete_queue(QueueUrl=clerk.queue)
 
