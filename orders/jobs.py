@@ -10,7 +10,7 @@ from orders.models import Order, OrderLine, OrderQuerySet
 from orders.services import ship_order
 from orders.services.packing import NothingToPack, pack_orders
 from orders.slips import Slip, print_slips
-from vibecode.jobs.exports import ExportKind, begin_export, keep_export
+from vibecode.jobs.exports import ExportKind, keep_export, make_export
 from vibecode.jobs.kinds import Kind, RowRefused
 from vibecode.jobs.running import NotNow, make_job
 from vibecode.jobs.tables import MOST_ROWS
@@ -47,7 +47,7 @@ class ShipOrders(Kind):
 
     def prepare(self, rows: Sequence[JobRow]) -> dict[int, Order]:
         """The orders, locked in the order of their ids."""
-        locked = Order.objects.filter(pk__in=[row.data["id"] for row in rows]).order_by("pk").select_for_update()
+        locked = Order.objects.locked().filter(pk__in=[row.data["id"] for row in rows]).order_by("pk")
         return {order.pk: order for order in locked}
 
     def do(self, row: JobRow, found: dict[int, Order], actor: Actor) -> str:
@@ -60,7 +60,7 @@ class ShipOrders(Kind):
 # --- exporting -------------------------------------------------------------------------------------------------------
 def export_orders(*, orders: OrderQuerySet, form: str, actor: Actor) -> Job:
     """A job that writes a list of orders to a file, csv or xlsx, newest first. Raises Denied or NotNow."""
-    return begin_export(kind="export-orders", rows=orders.order_by("-id"), form=form, actor=actor)
+    return make_export(kind="export-orders", rows=orders.order_by("-id"), form=form, actor=actor)
 
 
 class ExportOrders(ExportKind):
@@ -98,12 +98,12 @@ def fit_at_once(orders: OrderQuerySet) -> bool:
 
 
 def print_packing_slips(*, orders: OrderQuerySet, actor: Actor) -> Job:
-    """A job that prints the packing slips of what is to ship of a list; it has begun. Raises Denied or NotNow."""
+    """A job that prints the packing slips of what is to ship of a list. Raises Denied or NotNow."""
     actor.must(Right.SHIP)
     if not _fits(orders, MOST_SLIPS, MOST_SLIP_LINES):
         raise NotNow(f"That is more than {MOST_SLIPS:,} orders or {MOST_SLIP_LINES:,} lines: narrow the list first.")
     oldest_first = orders.order_by("created_at", "id")
-    return begin_export(kind="packing-slips", rows=oldest_first, form="pdf", actor=actor, part=SLIPS_PART)
+    return make_export(kind="packing-slips", rows=oldest_first, form="pdf", actor=actor, part=SLIPS_PART)
 
 
 def _fits(orders: OrderQuerySet, most: int, most_lines: int) -> bool:

@@ -134,6 +134,9 @@ FULFILMENT_MOVES: Mapping[FulfilmentStatus, frozenset[FulfilmentStatus]] = {
 # A cancellation takes back what is held or deducted, never what has left the house.
 CANCELLABLE = frozenset({_F.UNFULFILLED, _F.RESERVED, _F.DEDUCTED})
 SHIPPABLE = frozenset({_F.DEDUCTED, _F.PARTLY_SHIPPED})
+# An order was paid from its capture on, whatever goes back later: that is a refund.
+WAS_PAID = frozenset({_P.PAID, _P.PARTLY_REFUNDED, _P.REFUNDED})
+PAID_FOR = WAS_PAID - {_P.REFUNDED}  # some of the money is still ours
 SHIPMENT = {
     _F.PARTLY_SHIPPED: OrderStatus.PARTLY_SHIPPED,
     _F.SHIPPED: OrderStatus.SHIPPED,
@@ -151,6 +154,6 @@ def status_of(payment: PaymentStatus, fulfilment: FulfilmentStatus, mark: Mark) 
         return SHIPMENT[fulfilment]
     if mark == Mark.COMPLETED:
         return OrderStatus.COMPLETED
-    if payment in {PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED}:
+    if payment in PAID_FOR:
         return OrderStatus.PAID
     return OrderStatus.PENDING

@@ -85,7 +85,8 @@ def send_again(queue: Queue, *, actor: Actor) -> tuple[int, int]:
     moved = 0
     try:
         sqs = _sqs()
-        _tell(queue, sum(_counts(sqs, source)), actor)
+        if there := sum(_counts(sqs, source)):
+            _tell(queue, there, actor)
         while time.monotonic() < until:
             messages = sqs.receive_message(
                 QueueUrl=source, MaxNumberOfMessages=SHOWN, VisibilityTimeout=HIDDEN_SECONDS
@@ -111,7 +112,7 @@ def _tell(queue: Queue, count: int, actor: Actor) -> None:
         kind=facts,
         name=f"Dead letters of {queue.key}",
         page_kind=facts,
-        after={"sent_again": count},
+        after={"letters": count},
     )
 
 

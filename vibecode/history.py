@@ -1,4 +1,4 @@
-"""The audit trail in words: who, when, and each field before and after. Called by vibecode.desk and vibecode.admin.
+"""The audit trail in words: who, when, and each field before and after. Called by vibecode.desk and by admins.
 
 What is written by triggers is read here: of a page of changes the people, and what ids mean, in a few statements.
 """

@@ -1,6 +1,6 @@
 """How a list of the admin stays cheap, however long the table: counted so far, paged so far, rows by their keys.
 
-Called by vibecode.desk. What can be promised of a list, and what not, stands in docs/scale.md.
+Called by the desk's pages and by admins. What can be promised of a list, and what not, stands in docs/scale.md.
 """
 
 from typing import Any, cast

@@ -184,13 +184,18 @@ class JobState(models.TextChoices):
     CANCELLED = "cancelled", "Cancelled"
     FAILED = "failed", "Failed"
 
+    @classmethod
+    def at_rest(cls) -> list[str]:
+        """In these it may begin, or begin anew with what waits."""
+        return [cls.READY, cls.DONE, cls.CANCELLED, cls.FAILED]
+
 
 class JobQuerySet(models.QuerySet["Job"]):
     """Jobs, by what they need. Every comparison of times is made by the database's clock."""
 
     def at_rest(self) -> Self:
         """Those that may begin, or begin anew with what waits."""
-        return self.filter(state__in=[JobState.READY, JobState.DONE, JobState.CANCELLED, JobState.FAILED])
+        return self.filter(state__in=JobState.at_rest())
 
     def stuck(self, seconds: int) -> Self:
         """Those at work that have not moved for so long: a message was lost; served by job_at_work."""

@@ -3,7 +3,6 @@
 Called by products.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -28,8 +27,7 @@ from catalog.pictures import (
     remove_picture,
 )
 from vibecode.bucket import StorageAway
-from vibecode.desk import actor_of
-from vibecode.errors import Away, DomainError
+from vibecode.desk import actor_of, answer_json
 
 if TYPE_CHECKING:
     from catalog.images import Picture
@@ -122,7 +120,7 @@ class PictureInline(TabularInline):
     largest = LARGEST_UPLOAD
 
     class Media:
-        js = ("catalog/pictures.js",)
+        js = ("vibecode/uploads.js", "catalog/pictures.js")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[ProductImage]:
         """Those that everybody sees."""
@@ -147,7 +145,7 @@ def begin_picture(request: HttpRequest, product: Product) -> JsonResponse:
         upload = begin_upload(product=product, actor=actor_of(request), **form.cleaned_data)
         return {"id": upload.image.pk, "url": upload.url, "fields": dict(upload.fields)}
 
-    return _answer(answer)
+    return answer_json(answer)
 
 
 def complete_picture(request: HttpRequest, picture: ProductImage) -> JsonResponse:
@@ -157,14 +155,7 @@ def complete_picture(request: HttpRequest, picture: ProductImage) -> JsonRespons
         shown = complete_upload(image=picture, actor=actor_of(request))
         return {"id": shown.pk, "url": shown.file.url, "version": shown.product.version}
 
-    return _answer(answer)
-
-
-def _answer(ask: Callable[[], dict[str, Any]]) -> JsonResponse:
-    try:
-        return JsonResponse(ask())
-    except DomainError as refusal:
-        return JsonResponse({"detail": refusal.detail}, status=503 if isinstance(refusal, Away) else 422)
+    return answer_json(answer)
 
 
 # --- through the form ------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from catalog.jobs import export_stock
 from catalog.models import Stock, StockMovement
-from catalog.services import adjust_stock, set_reorder_point
+from catalog.services import MOST_ON_HAND, adjust_stock, set_reorder_point
 from vibecode.desk import (
     DayFilter,
     ReadOnlyAdmin,
@@ -49,7 +49,6 @@ KINDS: dict[str, str] = {
     StockMovement.Kind.DEDUCT: "primary",
     StockMovement.Kind.RETURN: "success",
 }
-MOST_DELTA = 10**9
 
 
 def level(stock: Stock) -> SafeString:
@@ -104,8 +103,8 @@ class AdjustForm(ReasonForm):
 
     delta = forms.IntegerField(
         label="Change",
-        min_value=-MOST_DELTA,
-        max_value=MOST_DELTA,
+        min_value=-MOST_ON_HAND,
+        max_value=MOST_ON_HAND,
         widget=UnfoldAdminIntegerFieldWidget({"autofocus": True}),
         help_text="Units to add (24), or to take away (-3).",
     )

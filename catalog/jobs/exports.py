@@ -9,24 +9,24 @@ from typing import Any
 from django.db.models import QuerySet
 
 from catalog.models import Product, Stock
-from vibecode.jobs.exports import ExportKind, begin_export
+from vibecode.jobs.exports import ExportKind, make_export
 from vibecode.models import Job
 from vibecode.rights import Actor, Right
 
 
 def export_products(*, products: QuerySet[Product], form: str, actor: Actor) -> Job:
     """A job that writes products to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
-    return begin_export(kind="export-products", rows=products.order_by("sku"), form=form, actor=actor)
+    return make_export(kind="export-products", rows=products.order_by("sku"), form=form, actor=actor)
 
 
 def export_prices(*, products: QuerySet[Product], form: str, actor: Actor) -> Job:
     """A job that writes prices to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
-    return begin_export(kind="export-prices", rows=products.order_by("sku"), form=form, actor=actor)
+    return make_export(kind="export-prices", rows=products.order_by("sku"), form=form, actor=actor)
 
 
 def export_stock(*, shelves: QuerySet[Stock], form: str, actor: Actor) -> Job:
     """A job that writes what is on the shelves to a file, csv or xlsx, by SKU. Raises Denied or NotNow."""
-    return begin_export(kind="export-stock", rows=shelves.order_by("product__sku"), form=form, actor=actor)
+    return make_export(kind="export-stock", rows=shelves.order_by("product__sku"), form=form, actor=actor)
 
 
 class ExportProducts(ExportKind):

@@ -8,9 +8,9 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 
-from orders.models import PAID, Refund
+from orders.models import Refund
 from orders.models.needs import MOST_IN_NEED, Need, orders_in_need, orders_needing_someone
-from orders.status import RefundState
+from orders.status import WAS_PAID, RefundState
 from vibecode.desk import DayFilter
 
 MOST_REFUNDS = 1000  # whose orders a list looks up
@@ -31,7 +31,7 @@ class ViewFilter(DropdownFilter):
         """The orders of that view; what is none narrows nothing."""
         view = self.value()
         if view == PAID_FOR:
-            return queryset.filter(payment_status__in=PAID)
+            return queryset.filter(payment_status__in=WAS_PAID)
         if view == TO_SHIP:
             return queryset.to_ship()
         if view == NEEDS_SOMEONE:

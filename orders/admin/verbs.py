@@ -46,10 +46,8 @@ from orders.slips import print_slips
 from orders.status import (
     CANCELLABLE,
     SHIPMENT,
-    SHIPPABLE,
     FulfilmentStatus,
     Mark,
-    PaymentStatus,
     RefundState,
 )
 from vibecode.desk import actor_of, answer_pdf, dialog_action, money
@@ -62,13 +60,11 @@ PRIMARY, DANGER = ActionVariant.PRIMARY, ActionVariant.DANGER
 def possible_verbs(order: Order) -> set[str]:
     """What can be done to an order as it is now, by the names of the actions below."""
     fulfilment, payment = FulfilmentStatus(order.fulfilment_status), Payment.objects.filter(order=order).first()
-    over = order.mark in {Mark.CANCELLED, Mark.FAILED} or order.given_up_at is not None
-    paid = order.payment_status in {PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED}
     refundable = payment is not None and payment.refundable > 0
     proposed = payment is not None and payment.refunds.filter(state=RefundState.PROPOSED).exists()
     offers = {
-        "ship": fulfilment in SHIPPABLE and paid and not over,
-        "slip": fulfilment in SHIPPABLE and paid and not over,
+        "ship": order.may_ship,
+        "slip": order.may_ship,
         "deliver": fulfilment in {FulfilmentStatus.PARTLY_SHIPPED, FulfilmentStatus.SHIPPED},
         "refund": refundable,
         "take_back": refundable and fulfilment in SHIPMENT,

@@ -1,8 +1,10 @@
 """The rules of these columns, and the indexes of the desk, made beside running writers: never two locks at once."""
 
 import django.db.models.expressions
-from django.contrib.postgres.operations import AddConstraintNotValid, AddIndexConcurrently, ValidateConstraint
+from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations, models
+
+from vibecode.indexing import AddRule, BuildIndex, DropRule
 
 
 class Migration(migrations.Migration):
@@ -11,47 +13,47 @@ class Migration(migrations.Migration):
     dependencies = [('orders', '0007_units')]
 
     operations = [
-        AddConstraintNotValid(
+        AddRule(
             model_name='orderline',
             constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', django.db.models.expressions.CombinedExpression(models.F('shipped'), '+', models.F('withdrawn')))), name='order_line_ships_no_more_than_ordered'),
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='orderline',
             constraint=models.CheckConstraint(condition=models.Q(('refunded__gte', models.F('withdrawn'))), name='order_line_withdraws_no_more_than_refunded'),
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='orderline',
             constraint=models.CheckConstraint(condition=models.Q(('refunded__lte', django.db.models.expressions.CombinedExpression(models.F('shipped'), '+', models.F('withdrawn')))), name='order_line_refunded_has_left_or_stays'),
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='orderline',
             constraint=models.CheckConstraint(condition=models.Q(('refunded__gte', models.F('restocked'))), name='order_line_restocks_no_more_than_refunded'),
         ),
-        migrations.RemoveConstraint(
+        DropRule(
             model_name='payment',
             name='payment_refunds_no_more_than_it_captured',
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='payment',
             constraint=models.CheckConstraint(condition=models.Q(('captured__gte', django.db.models.expressions.CombinedExpression(models.F('refunded'), '+', models.F('proposed'))), ('proposed__gte', 0), ('refunded__gte', 0)), name='payment_refunds_no_more_than_it_captured'),
         ),
-        migrations.RemoveConstraint(
+        DropRule(
             model_name='refund',
             name='refund_state_is_known',
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='refund',
             constraint=models.CheckConstraint(condition=models.Q(('state__in', ['proposed', 'pending', 'settled', 'failed', 'rejected'])), name='refund_state_is_known'),
         ),
-        migrations.RemoveConstraint(
+        DropRule(
             model_name='refund',
             name='refund_amount_is_positive',
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='refund',
             constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0)), name='refund_amount_is_not_negative'),
         ),
-        AddConstraintNotValid(
+        AddRule(
             model_name='refund',
             constraint=models.CheckConstraint(condition=models.Q(('approved_by', ''), models.Q(('approved_by', models.F('actor')), _negated=True), _connector='OR'), name='refund_is_approved_by_somebody_else'),
         ),
@@ -87,15 +89,15 @@ class Migration(migrations.Migration):
             model_name='refund',
             name='refund_is_approved_by_somebody_else',
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='order',
             index=models.Index(condition=models.Q(('cancelled_at', None), ('failed_at', None), ('fulfilment_status__in', ['deducted', 'partly_shipped']), ('given_up_at', None), ('payment_status__in', ['paid', 'partly_refunded'])), fields=['-created_at', '-id'], name='order_to_ship'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='refund',
             index=models.Index(condition=models.Q(('state__in', ['proposed', 'failed'])), fields=['payment'], name='refund_needs_someone'),
         ),
-        AddIndexConcurrently(
+        BuildIndex(
             model_name='refund',
             index=models.Index(condition=models.Q(('state', 'settled')), fields=['settled_at'], name='refund_settled'),
         ),

@@ -2,7 +2,6 @@
 
 from orders.models.figures import (
     ORDERS_NOW,
-    PAID,
     REFUNDS_NOW,
     DailyFigures,
     DailySales,
@@ -22,7 +21,6 @@ from orders.models.timeline import TimelineEntry
 __all__ = [
     "NUMBER_PATTERN",
     "ORDERS_NOW",
-    "PAID",
     "REFUNDS_NOW",
     "Counts",
     "DailyFigures",

@@ -21,10 +21,7 @@ from django.db.models import Q, Sum
 from catalog.models import Product
 from orders.models.order import Order
 from orders.models.payment import Refund
-from orders.status import OrderStatus, PaymentStatus
-
-# An order counts as paid from its capture on, whatever goes back later: that is a refund.
-PAID = (PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED, PaymentStatus.REFUNDED)
+from orders.status import WAS_PAID, OrderStatus
 
 
 # --- the sums --------------------------------------------------------------------------------------------------------
@@ -214,7 +211,7 @@ SELECT orders.id, (orders.created_at AT TIME ZONE %(zone)s)::date AS day, orders
            SELECT sum(quantity) FROM orders_orderline line WHERE line.order_id = orders.id
        ) ELSE 0 END AS units
 FROM orders_order orders
-CROSS JOIN LATERAL (SELECT orders.payment_status IN {tuple(map(str, PAID))} AS paid) money
+CROSS JOIN LATERAL (SELECT orders.payment_status IN {tuple(sorted(map(str, WAS_PAID)))} AS paid) money
 LEFT JOIN orders_payment payment ON payment.order_id = orders.id
 """  # noqa: S608 -- constants
 

@@ -20,8 +20,10 @@ from orders.models.line import OrderLine
 from orders.models.timeline import TimelineEntry
 from orders.status import (
     FULFILMENT_MOVES,
+    PAID_FOR,
     PAYMENT_MOVES,
     SHIPMENT,
+    SHIPPABLE,
     FulfilmentStatus,
     Mark,
     OrderStatus,
@@ -58,10 +60,10 @@ def new_order_number() -> str:
 MOST_PEOPLE = 200  # whose orders a search looks through
 FOUND = 1000  # orders that a search finds of each kind, the newest: enough to see that it should be narrowed
 
-# Of these something still has to leave the house.
+# Of these something still has to leave the house; ``may_ship`` asks the same of one.
 TO_SHIP = Q(
-    fulfilment_status__in=[FulfilmentStatus.DEDUCTED, FulfilmentStatus.PARTLY_SHIPPED],
-    payment_status__in=[PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED],
+    fulfilment_status__in=sorted(SHIPPABLE),
+    payment_status__in=sorted(PAID_FOR),
     cancelled_at=None,
     failed_at=None,
     given_up_at=None,
@@ -136,7 +138,7 @@ def _status_expression() -> Case:
         *(When(fulfilment_status=state, then=Value(status)) for state, status in SHIPMENT.items()),
         When(completed_at__isnull=False, then=Value(OrderStatus.COMPLETED)),
         When(
-            payment_status__in=[PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED],
+            payment_status__in=sorted(PAID_FOR),
             then=Value(OrderStatus.PAID),
         ),
         default=Value(OrderStatus.PENDING),
@@ -316,6 +318,11 @@ class Order(models.Model):
         """When the last thing happened that brought it to an end without its goods; None while nothing has."""
         ends = (self.given_up_at, self.cancelled_at, self.failed_at)
         return max((end for end in ends if end), default=None)
+
+    @property
+    def may_ship(self) -> bool:
+        """Whether something of it still has to leave the house."""
+        return self.fulfilment_status in SHIPPABLE and self.payment_status in PAID_FOR and self.over_since is None
 
     def line_stock(self) -> list[LineStock]:
         """What was ordered and not refunded by item, as the catalogue's services want it, by product."""

@@ -5,7 +5,7 @@ from django.db import transaction
 from catalog.services import deduct_stock
 from orders.events import OrderCompleted, OrderConfirmed
 from orders.models import IllegalTransition, Order
-from orders.status import FulfilmentStatus, Mark, PaymentStatus
+from orders.status import WAS_PAID, FulfilmentStatus, Mark
 from vibecode.errors import Conflict
 from vibecode.observability import metric
 from vibecode.outbox import publish
@@ -62,8 +62,7 @@ def complete_order(*, order: Order) -> Order:
     with transaction.atomic(savepoint=False):
         order = check_open(Order.objects.locked().select_related("user").get(pk=order.pk))
         on_the_shelf = order.fulfilment_status == FulfilmentStatus.RESERVED  # an open order without goods: all refunded
-        paid = {PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED, PaymentStatus.REFUNDED}
-        if on_the_shelf or order.payment_status not in paid:
+        if on_the_shelf or order.payment_status not in WAS_PAID:
             raise IllegalTransition(
                 f"{order.number} cannot be complete: payment is {order.payment_status}, fulfilment is "
                 f"{order.fulfilment_status}."

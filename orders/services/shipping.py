@@ -10,7 +10,7 @@ from orders.events import OrderDelivered, OrderShipped
 from orders.models import Counts, IllegalTransition, Order, OrderLine, Payment, RefundLine, Shipment, ShipmentLine
 from orders.services.fulfilling import check_open
 from orders.services.picking import TooMany, Units, pick
-from orders.status import SHIPPABLE, FulfilmentStatus, PaymentStatus, RefundState
+from orders.status import PAID_FOR, SHIPPABLE, FulfilmentStatus, RefundState
 from vibecode.outbox import publish
 from vibecode.rights import Actor, Right
 
@@ -116,7 +116,7 @@ def settle_fulfilment(order: Order, *, actor: str) -> None:
 
 
 def _check_shippable(order: Order) -> None:
-    if order.payment_status not in {PaymentStatus.PAID, PaymentStatus.PARTLY_REFUNDED}:
+    if order.payment_status not in PAID_FOR:
         raise IllegalTransition(
             f"{order.number} cannot ship: its payment is {order.payment_status}.", orderStatus=order.status
         )

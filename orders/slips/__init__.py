@@ -128,7 +128,7 @@ class Blocks:
         half = (RIGHT - MARGIN) / 2 - 15
         address = [line for each in slip.address for line in pen.lines(each, half, size=SIZE + 2)]
         note = pen.lines(slip.note, half)
-        return cls(address, note if len(note) <= MOST_NOTE else [*note[: MOST_NOTE - 1], MORE])
+        return cls(address, note if len(note) <= MOST_NOTE else [*note[: MOST_NOTE - 2], *pen.lines(MORE, half)])
 
     def height(self, slip: Slip) -> float:
         """Of the whole head of the first page."""

@@ -182,7 +182,7 @@ def test_dead_letters_are_given_back_to_their_queue_alone(desk: Desk, queues: Ca
     assert sorted(int(b["detail"]["orderId"][4:]) for b in bodies(queues("mail"))) == list(range(23))
     assert bodies(queues("mail", dead=True)) == []
     assert len(bodies(queues("live", dead=True))) == 1
-    assert [(change.name, change.after) for change in desk.changes()] == [("Dead letters of mail", {"sent_again": 23})]
+    assert [(change.name, change.after) for change in desk.changes()] == [("Dead letters of mail", {"letters": 23})]
 
 
 def test_a_letter_is_in_its_queue_before_it_leaves_the_dead_ones(
@@ -201,7 +201,7 @@ def test_a_letter_is_in_its_queue_before_it_leaves_the_dead_ones(
     assert len(bodies(queues("mail"))) == 1
     shown = sqs.get_queue_attributes(QueueUrl=queues("mail", dead=True), AttributeNames=["All"])["Attributes"]
     assert shown["ApproximateNumberOfMessagesNotVisible"] == "1"
-    assert [(change.name, change.after) for change in staff.changes()] == [("Dead letters of mail", {"sent_again": 1})]
+    assert [(change.name, change.after) for change in staff.changes()] == [("Dead letters of mail", {"letters": 1})]
 
 
 def test_no_letter_is_sent_that_the_trail_was_not_told_of(

@@ -45,6 +45,7 @@ PAGES = {
     "product": DeskPage("/admin/catalog/product/{day.product.pk}/change/"),
     "new-product": DeskPage("/admin/catalog/product/add/"),
     "stock-adjust": DeskPage("/admin/catalog/stock/{day.product.pk}/change/", dialog="Adjust stock"),
+    "stock": DeskPage("/admin/catalog/stock/"),
     "ledger": DeskPage("/admin/catalog/stockmovement/"),
     "imports": DeskPage("/admin/vibecode/job/"),
     "import-new": DeskPage("/admin/vibecode/job/start/?kind=import-prices"),

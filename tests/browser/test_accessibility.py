@@ -65,6 +65,14 @@ def test_axe_finds_nothing_on_a_phone(look: Looker, day: BusyDay) -> None:
     assert not any(found.values()), "\n".join(f"{name}: {one}" for name, each in found.items() for one in each)
 
 
+def test_no_page_is_wider_than_a_phone_or_complains(look: Looker, day: BusyDay) -> None:
+    window = look(width=390)
+    sign_in(window, "admin@example.com")
+    for page in PAGES.values():
+        page.open(window, day)
+        assert window.is_clean()
+
+
 FOCUSED = """() => {
     const at = document.activeElement;
     const rings = style => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;

@@ -50,9 +50,7 @@ def shop(db: None) -> list[Product]:
 
 def exported(clerk: Clerk, what: str, form: str) -> bytes:
     """The file of an export, as its link gives it."""
-    job = EXPORTS[what](form=form, actor=clerk.actor)
-    clerk.works()
-    job.refresh_from_db()
+    job = clerk.runs(EXPORTS[what](form=form, actor=clerk.actor))
     assert (job.state, job.lines.exists()) == ("done", False)
     return content_of(job, f"{what}-{job.pk}.{form}")
 
@@ -132,6 +130,7 @@ def test_a_thousand_lines_are_put_together_in_order(clerk: Clerk, monkeypatch: p
 def test_a_file_that_two_workers_make_at_once_is_the_whole_one(clerk: Clerk, monkeypatch: pytest.MonkeyPatch) -> None:
     make_product("LAMP")
     job = export_prices(products=Product.objects.all(), form="csv", actor=clerk.actor)
+    begin_job(job=job, actor=clerk.actor)
     [message] = clerk.messages()
     parts = ExportKind.parts
 
@@ -157,6 +156,7 @@ def test_an_export_that_was_cancelled_before_its_file_was_made_can_go_on(
 ) -> None:
     make_product("LAMP")
     job = export_prices(products=Product.objects.all(), form="csv", actor=clerk.actor)
+    begin_job(job=job, actor=clerk.actor)
     [message] = clerk.messages()
     with monkeypatch.context() as patch:
         patch.setattr("vibecode.bucket.keep", lambda *_, **__: 1 / 0)

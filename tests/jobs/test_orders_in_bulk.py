@@ -192,6 +192,7 @@ def test_an_export_whose_end_was_lost_is_ended_by_the_sweeps_message(
 ) -> None:
     paid(1)
     job = export_orders(orders=Order.objects.all(), form="csv", actor=clerk.actor)
+    begin_job(job=job, actor=clerk.actor)
     [message] = clerk.messages()
     with monkeypatch.context() as patch:
         patch.setattr("vibecode.bucket.keep", lambda *_, **__: 1 / 0)
@@ -212,6 +213,7 @@ def test_what_a_cancelled_export_holds_of_people_is_forgotten_after_a_day(
     monkeypatch.setattr("vibecode.jobs.exports.PART", 1)
     monkeypatch.setattr("orders.jobs.ExportOrders.chunk", 1)
     job = export_orders(orders=Order.objects.all(), form="csv", actor=clerk.actor)
+    begin_job(job=job, actor=clerk.actor)
     shipping = ship_orders(orders=Order.objects.all(), actor=clerk.actor)
     assert deliver("jobs", clerk.messages()[1]) == []
     for each in (job, shipping):
@@ -242,9 +244,8 @@ def test_packing_slips_of_many_are_one_file_without_what_shipped_meanwhile(
 
     job = print_packing_slips(orders=Order.objects.all(), actor=clerk.actor)
     ship_order(order=orders[4], actor=clerk.actor)
-    clerk.works()
+    job = clerk.runs(job)
 
-    job.refresh_from_db()
     assert (job.state, job.rows, job.done, job.lines.count()) == ("done", 3, 3, 0)
     link = browser_of(clerk).get(reverse("admin:vibecode_job_change", args=[job.pk])).context["link"]
     stored = httpx.get(link, trust_env=False)

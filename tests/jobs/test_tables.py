@@ -16,7 +16,7 @@ from vibecode.jobs.tables import Cell, TableRefused, defuse, is_formula, plain, 
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1">
 <c r="A1" t="inlineStr"><is><t>&b;</t></is></c></row></sheetData></worksheet>"""
-DANGEROUS = ["=1+1", "+44 20", "-- said", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "'=1", "''=1"]
+DANGEROUS = ["=1+1", "+44 20", "-- said", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "'=1", "''=1", "-a;=1\t@b\n'+c\nd"]
 
 
 def read(content: bytes) -> dict[int, dict[str, str]]:

@@ -1,12 +1,15 @@
 """Requests that were carried out under a key. Imported by vibecode.admin."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from vibecode.desk import DayFilter, ReadOnlyAdmin, label, name_of
+from vibecode.desk import DayFilter, ReadOnlyAdmin, actor_of, label, name_of
 from vibecode.models import IdempotencyKey
+from vibecode.rights import Right
 
 
 @admin.register(IdempotencyKey)
@@ -21,6 +24,10 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
     sortable_by = ("created_at",)
     fields = ("key", "method", "path", "user_id", "created_at", "answer", "headers", "body", "body_sha256")
     readonly_fields = ("answer",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whole answers to customers are in here: the right is asked besides Django's permission."""
+        return bool(super().has_view_permission(request, obj)) and actor_of(request).may(Right.MACHINERY)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[IdempotencyKey]:
         """The list needs no bodies: an answer can be large."""

@@ -107,6 +107,10 @@ class OutboxEventAdmin(ReadOnlyAdmin):
         except ValueError:
             return queryset.filter(subject=words), False
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Of facts, dead letters and queues: the right is asked besides Django's permission."""
+        return bool(super().has_view_permission(request, obj)) and actor_of(request).may(Right.MACHINERY)
+
     def has_send_again_permission(self, request: HttpRequest, _: Any = None) -> bool:
         """Whose group may."""
         return actor_of(request).may(Right.MACHINERY)

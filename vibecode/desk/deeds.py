@@ -8,14 +8,14 @@ from typing import Any, ClassVar, cast
 from django import forms
 from django.contrib import messages
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import ActionForm, BaseDialogForm
 
-from vibecode.errors import DomainError
+from vibecode.errors import Away, DomainError
 from vibecode.models import Job
 from vibecode.rights import Actor
 
@@ -60,22 +60,34 @@ def dialog_action[**P, R](
 def begin_at_list(request: HttpRequest, make: Callable[[], Job]) -> HttpResponse | None:
     """The page of a job that an action of a list has made; the list again, with the reason, where a service refused.
 
-    One rendering of a list makes one job of an action, however often it is sent. The claim stands for itself: what is
-    made begins by messages, which no transaction of ours may wait for.
+    One rendering of a list makes one job of an action, however often it is sent. A job that writes a file begins at
+    once; what changes the shop is begun on the job's page, which says what will happen.
     """
     from vibecode.idempotency import claim_once  # DRF, which is on no other way here
+    from vibecode.jobs.kinds import kind_of
+    from vibecode.jobs.running import begin_job
 
     once, action = request.POST.get("once", "")[:64], request.POST.get("action", "")[:100]
     try:
-        with transaction.atomic():
+        with transaction.atomic():  # the claim and the job
             if once and not claim_once(user_id=id_of(request), path=request.path, key=f"{once} {action}"):
                 messages.info(request, ALREADY_BEGUN)
                 return redirect("admin:vibecode_job_changelist")
-        job = make()
+            job = make()
+        if kind_of(job.kind).makes_file:
+            begin_job(job=job, actor=actor_of(request))
     except DomainError as refusal:
         messages.error(request, refusal.detail)
         return None
     return redirect("admin:vibecode_job_change", job.pk)
+
+
+def answer_json(ask: Callable[[], dict[str, Any]]) -> JsonResponse:
+    """What a service answers to a script of ours; its refusal as ``detail``."""
+    try:
+        return JsonResponse(ask())
+    except DomainError as refusal:
+        return JsonResponse({"detail": refusal.detail}, status=503 if isinstance(refusal, Away) else 422)
 
 
 def answer_pdf(name: str, content: bytes) -> HttpResponse:

@@ -16,8 +16,8 @@ from unfold.decorators import action
 from unfold.widgets import INPUT_CLASSES
 
 from vibecode import bucket, resources
-from vibecode.desk import actor_of
-from vibecode.errors import Away, DomainError
+from vibecode.desk import actor_of, answer_json
+from vibecode.errors import DomainError
 from vibecode.jobs.desk import JobList
 from vibecode.jobs.files import begin_correction, begin_import, correct_row, take_file
 from vibecode.jobs.kinds import ImportKind, import_kinds, kind_of
@@ -36,8 +36,7 @@ from vibecode.jobs.tables import LARGEST_FILE, MOST_ROWS, write_table
 from vibecode.models import Job
 
 AT_WORK = {Job.State.READING, Job.State.RUNNING}
-AT_REST = {Job.State.READY, Job.State.DONE, Job.State.CANCELLED, Job.State.FAILED}
-SCRIPT = forms.Media(js=["vibecode/jobs.js"])
+SCRIPT = forms.Media(js=["vibecode/uploads.js", "vibecode/jobs.js"])
 
 
 class FileForm(forms.Form):
@@ -124,7 +123,7 @@ class JobAdmin(JobList):
             "bad_rows": first_bad_rows(job, columns),
             "input": " ".join(INPUT_CLASSES),
             "more_bad": max(job.bad - MENDED, 0),
-            "correctable": is_import and job.state in AT_REST,
+            "correctable": is_import and job.state in Job.State.at_rest(),
             "link": sign_link(job.result) if job.result else "",
             "gone": job.result and job.ended_at and (localtime() - job.ended_at).days >= resources.UPLOAD_DAYS,
         }
@@ -140,7 +139,7 @@ class JobAdmin(JobList):
             "unit": f"{kind_of(job.kind).unit},{kind_of(job.kind).unit}s",
             "percent": 100 * (job.done + job.bad) // max(job.rows, 1),
             "at_work": job.state in AT_WORK,
-            "may_begin": job.state in AT_REST and (job.waiting > 0 or kind_of(job.kind).lacks_file(job)),
+            "may_begin": job.state in Job.State.at_rest() and (job.waiting > 0 or kind_of(job.kind).lacks_file(job)),
             "may_cancel": job.state in {*AT_WORK, Job.State.UPLOADING, *fresh},
             "began": localize(localtime(job.began_at)) if begun and job.began_at else "",
         }
@@ -166,7 +165,7 @@ class JobAdmin(JobList):
             )
             return _signed(job, signed)
 
-        return _answer(ask)
+        return answer_json(ask)
 
     def correction(self, request: HttpRequest, pk: int) -> JsonResponse:
         """A form of S3's, for a file of corrected rows."""
@@ -174,7 +173,7 @@ class JobAdmin(JobList):
         if not form.is_valid():
             return JsonResponse({"detail": "The file is empty: choose another one."}, status=400)
         size = form.cleaned_data["size"]
-        return _answer(lambda: _signed(job, begin_correction(job=job, size=size, actor=actor_of(request))))
+        return answer_json(lambda: _signed(job, begin_correction(job=job, size=size, actor=actor_of(request))))
 
     def stored(self, request: HttpRequest, pk: int) -> JsonResponse:
         """The file lies on S3: read it."""
@@ -184,7 +183,7 @@ class JobAdmin(JobList):
             take_file(job=job, actor=actor_of(request))
             return {"page": _address(job)}
 
-        return _answer(ask)
+        return answer_json(ask)
 
     def template(self, request: HttpRequest, key: str) -> HttpResponse:
         """An empty file with the columns of a kind."""
@@ -200,7 +199,9 @@ class JobAdmin(JobList):
         return self._download(request, pk, link_to_bad_rows)
 
     def results(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Every row with what became of it, as a file."""
+        """Every row with what became of it, as a file; a job that makes a file has no other one."""
+        if kind_of(self._job(request, pk).kind).makes_file:
+            raise Http404
         return self._download(request, pk, link_to_results)
 
     def _download(self, request: HttpRequest, pk: int, link_to: Callable[[Job], str]) -> HttpResponse:
@@ -263,10 +264,3 @@ def _address(job: Job) -> str:
 def _signed(job: Job, form: bucket.Form) -> dict[str, Any]:
     stored = reverse("admin:vibecode_job_stored", args=[job.pk])
     return {"url": form.url, "fields": dict(form.fields), "stored": stored}
-
-
-def _answer(ask: Callable[[], dict[str, Any]]) -> JsonResponse:
-    try:
-        return JsonResponse(ask())
-    except DomainError as refusal:
-        return JsonResponse({"detail": refusal.detail}, status=503 if isinstance(refusal, Away) else 422)

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from vibecode import bucket
 from vibecode.jobs.kinds import Kind, kind_of
-from vibecode.jobs.running import NotNow, begin_job, make_job
+from vibecode.jobs.running import NotNow, make_job
 from vibecode.jobs.tables import TYPES, write_table
 from vibecode.models import Job, JobRow
 from vibecode.resources import UPLOADS
@@ -24,8 +24,8 @@ PART = 500  # things of one row
 MOST_EXPORTED = 100_000  # things of one file, which a request can still name
 
 
-def begin_export(*, kind: str, rows: QuerySet[Any], form: str, actor: Actor, part: int | None = None) -> Job:
-    """A job that writes a list to a file of the ``form`` csv, xlsx or pdf, in its order; it has begun.
+def make_export(*, kind: str, rows: QuerySet[Any], form: str, actor: Actor, part: int | None = None) -> Job:
+    """A job that writes a list to a file of the ``form`` csv, xlsx or pdf, in its order, once it is begun.
 
     Raises Denied or NotNow.
     """
@@ -34,9 +34,7 @@ def begin_export(*, kind: str, rows: QuerySet[Any], form: str, actor: Actor, par
     if len(ids) > MOST_EXPORTED:
         raise NotNow(f"That is more than {MOST_EXPORTED:,} in one file: narrow the list, by days for example.")
     parts = ({"ids": list(each)} for each in batched(ids, part or PART))
-    job = make_job(kind=kind, rows=parts, params={"form": form}, actor=actor)
-    begin_job(job=job, actor=actor)
-    return job
+    return make_job(kind=kind, rows=parts, params={"form": form}, actor=actor)
 
 
 class ExportKind(Kind):

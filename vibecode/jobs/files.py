@@ -108,7 +108,7 @@ def _ends_reading(job: Job) -> bool:
 def _refuse_file(job: Job, reason: str, *, correcting: bool) -> None:
     """A file that cannot be read ends a new job; one that has rows rests as before, and says why."""
     state = Job.State.READY if correcting else Job.State.FAILED
-    reading = Job.objects.filter(pk=job.pk, state=Job.State.READING)
+    reading = Job.objects.filter(pk=job.pk, state=Job.State.READING, upload=job.upload)
     reading.update(state=state, failure=reason[:500], upload="", ended_at=None if correcting else Now())
 
 

@@ -18,19 +18,21 @@ SHOWN = 20  # rows of the preview and of the results
 CELL = 200  # characters of their cells
 MENDED = 25  # bad rows with fields, on one page
 MENDABLE = 12_000  # characters of a row with fields: the longest description, and the rest
-READ = 1000  # rows at once
 LINK_SECONDS = 600
 
 
 def columns_of(job: Job) -> list[str]:
-    """What a job's rows have to show."""
+    """What a job's rows have to show: of a file that is being written, nothing."""
     kind = kind_of(job.kind)
-    return list(kind.columns) if isinstance(kind, ImportKind) else ["order"]
+    if isinstance(kind, ImportKind):
+        return list(kind.columns)
+    return [] if kind.makes_file else ["order"]
 
 
 def first_rows(rows: QuerySet[JobRow], columns: Sequence[str]) -> list[tuple[JobRow, list[str]]]:
     """The first rows, each with its cells as they will be, cut to what a page can show."""
-    return [(row, [_cut(cell) for cell in _cells(row, columns)]) for row in rows.order_by("number")[:SHOWN]]
+    first = rows.order_by("number") if columns else rows.order_by("number").defer("data")
+    return [(row, [_cut(cell) for cell in _cells(row, columns)]) for row in first[:SHOWN]]
 
 
 def first_bad_rows(job: Job, columns: Sequence[str]) -> list[tuple[JobRow, list[tuple[str, str, str]]]]:
@@ -51,7 +53,7 @@ def link_to_bad_rows(job: Job) -> str:
     columns = columns_of(job)
 
     def lines() -> Iterator[Sequence[Cell]]:
-        for row in job.lines.bad().order_by("number").iterator(READ):
+        for row in job.lines.bad().order_by("number").iterator():
             # What stood under no column comes last: a row that comes back as it went is as bad as before.
             yield [row.number, *_cells(row, columns), _sentence(row), *filter(None, [row.data.get(BEYOND)])]
 
@@ -63,7 +65,7 @@ def link_to_results(job: Job) -> str:
     columns = columns_of(job)
     lines: Iterator[Sequence[Cell]] = (
         [row.number, *_cells(row, columns), row.get_state_display(), _sentence(row) or row.note]
-        for row in job.lines.order_by("number").iterator(READ)
+        for row in job.lines.order_by("number").iterator()
     )
     return _link_to(job, "results", [NUMBER, *columns, "state", "result"], lines)
 

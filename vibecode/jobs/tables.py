@@ -1,7 +1,8 @@
 """Tables as files: CSV and XLSX, in and out, with formulas defused both ways. Called by vibecode.jobs and job kinds.
 
-A spreadsheet runs a cell that begins with one of RISKY. On the way out such a text gets an apostrophe before it, on the
-way in it loses that again; numbers stay numbers.
+A spreadsheet runs a cell that begins with one of SIGNS. On the way out such a text gets an apostrophe before it, on the
+way in it loses that again; numbers stay numbers. The same within a text, after what some spreadsheet may take for the
+end of a cell: where a semicolon parts the cells of a file, quotes in the middle of one protect nothing.
 """
 
 import csv
@@ -25,18 +26,19 @@ LARGEST_UNPACKED = 80 * 2**20  # bytes of XML in an XLSX: a small file can hold 
 LONGEST_CELL = 20_000
 BEYOND = ""  # the name of what stands under no column's name
 # https://owasp.org/www-community/attacks/CSV_Injection, with the full-width signs that some spreadsheets take as well
-RISKY = "=+\\-@\t\r\n＝＋－＠"
+SIGNS = "=+\\-@＝＋－＠"
+RISKY = rf"^(?='*[{SIGNS}\t\r\n])|(?<=[;\t\r\n])(?='*[{SIGNS}])"  # the places where something would run
 TYPES = {
     "csv": "text/csv",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "pdf": "application/pdf",
 }
 
-_risky = re.compile(rf"'*[{RISKY}]")
-_defused = re.compile(rf"'+[{RISKY}]")
+_risky = re.compile(RISKY)
+_defused = re.compile(RISKY.replace("(?='*", "'(?='*"))
 _unwritable = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # XML has no way to write them
 
-type Cell = str | int | Decimal | datetime | None
+type Cell = str | int | Decimal | None
 type Rows = Iterator[tuple[int, list[str]]]
 
 
@@ -50,13 +52,12 @@ class TableRefused(Unprocessable):
 # --- formulas --------------------------------------------------------------------------------------------------------
 def defuse(text: str) -> str:
     """A text that no spreadsheet runs."""
-    return f"'{text}" if _risky.match(text) else text
+    return _risky.sub("'", text)
 
 
 def plain(text: str) -> str:
-    """The text that was meant: without the apostrophe that keeps it from being run."""
-    text = text.strip()
-    return text[1:] if _defused.match(text) else text
+    """The text that was meant: without the apostrophes that keep it from being run."""
+    return _defused.sub("", text.strip())
 
 
 def as_kept(text: str) -> str:
@@ -206,9 +207,4 @@ def _as_xlsx(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
 
 
 def _written(cell: Cell) -> str | int | Decimal | None:
-    match cell:
-        case datetime():
-            return cell.isoformat(timespec="seconds")
-        case str():
-            return defuse(_unwritable.sub("", cell))
-    return cell
+    return defuse(_unwritable.sub("", cell)) if isinstance(cell, str) else cell

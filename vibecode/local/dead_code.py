@@ -14,7 +14,17 @@ from vibecode.local.folder import REPOSITORY
 PLACES = ("vibecode", "catalog", "accounts", "orders", "infrastructure", "benchmarks", "tests", "manage.py")
 KINDS = {"function", "method", "class", "property", "unreachable_code"}  # ruff sees unused imports
 # Frameworks find these by the name of the file or folder.
-DOORS = {"apps.py", "admin.py", "desk.py", "views.py", "serializers.py", "filters.py", "forms.py"}
+DOORS = {
+    "apps.py",
+    "admin.py",
+    "desk.py",
+    "views.py",
+    "pages.py",
+    "days.py",
+    "serializers.py",
+    "filters.py",
+    "forms.py",
+}
 # Called by a framework, by name.
 HOOKS = re.compile(
     r"test_.*|pytest_.*|_empty_cache|_one_transaction|_stripe_is_set_up|_doors|_tidy_bucket|_allowed|Meta|get_full_name|get_short_name|authenticate|authenticate_header"
@@ -42,7 +52,7 @@ def main() -> int:
 
 
 def _is_door(path: Path) -> bool:
-    return path.name in DOORS or (path.parent.name in {"admin", "desk"} and path.parts[0] != "tests")
+    return path.name in DOORS or (path.parent.name == "admin" and path.parts[0] != "tests")
 
 
 SETTINGS = ("settings.py", "urls.py", "admin_site.py", "unfold.py", "resources.py")

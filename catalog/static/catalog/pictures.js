@@ -3,10 +3,9 @@
 "use strict";
 
 (() => {
+  const { Refusal, ask, megabytes, post } = uploads;
   const AT_ONCE = 3;
   const TYPES = { "image/jpeg": 1, "image/png": 1, "image/webp": 1, "image/gif": 1 };
-
-  class Refusal extends Error {}
 
   function start(drop) {
     const group = drop.closest("[data-inline-type]");
@@ -29,27 +28,7 @@
       take(input.files);
       input.value = "";
     });
-    for (const name of ["dragenter", "dragover"]) {
-      zone.addEventListener(name, (event) => {
-        if (!event.dataTransfer.types.includes("Files")) return;
-        event.preventDefault();
-        zone.classList.add("shop-over");
-      });
-    }
-    zone.addEventListener("dragleave", (event) => {
-      if (!zone.contains(event.relatedTarget)) zone.classList.remove("shop-over");
-    });
-    zone.addEventListener("drop", (event) => {
-      event.preventDefault();
-      zone.classList.remove("shop-over");
-      take(event.dataTransfer.files);
-    });
-    // A file that misses the zone must not replace the page and all that was typed.
-    for (const name of ["dragover", "drop"]) {
-      window.addEventListener(name, (event) => {
-        if (event.dataTransfer.types.includes("Files")) event.preventDefault();
-      });
-    }
+    uploads.onDrop(zone, take);
     window.addEventListener("beforeunload", (event) => {
       if (running || waiting.length) event.preventDefault();
     });
@@ -132,7 +111,10 @@
         const beginning = turn.then(() => ask(drop.dataset.begin, { content_type: file.type, size: file.size }));
         turn = beginning.catch(() => {});
         const begun = await beginning;
-        await post(begun, row);
+        await post(begun, file, (percent) => {
+          row.bar.value = percent;
+          row.state.textContent = `${percent} %`;
+        });
         row.bar.removeAttribute("value");
         say(row, "running", "Looking at it");
         const shown = await ask(drop.dataset.complete.replace(/\/0\//, `/${begun.id}/`), {});
@@ -146,51 +128,6 @@
         announce(`${file.name} was not added. ${why}`);
         if (!(error instanceof Refusal)) throw error;
       }
-    }
-
-    async function ask(address, values) {
-      const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
-      const headers = { "X-CSRFToken": token, Accept: "application/json" };
-      let answer;
-      try {
-        answer = await fetch(address, { method: "POST", body: new URLSearchParams(values), headers });
-      } catch {
-        throw new Refusal("The shop does not answer: try again in a moment.");
-      }
-      if (answer.redirected) throw new Refusal("You are signed out: sign in in another window, then try again.");
-      const told = await answer.json().catch(() => ({}));
-      if (!answer.ok) throw new Refusal(told.detail || refused(answer.status));
-      return told;
-    }
-
-    function post({ url, fields }, row) {
-      const body = new FormData();
-      for (const [name, value] of Object.entries(fields)) body.append(name, value);
-      body.append("file", row.file);
-      return new Promise((resolve, reject) => {
-        const request = new XMLHttpRequest();
-        request.open("POST", url);
-        request.upload.addEventListener("progress", (event) => {
-          if (!event.lengthComputable) return;
-          row.bar.value = Math.round((100 * event.loaded) / event.total);
-          row.state.textContent = `${row.bar.value} %`;
-        });
-        request.addEventListener("load", () => {
-          if (request.status < 300) return resolve();
-          const code = /<Code>(\w+)<\/Code>/.exec(request.responseText);
-          reject(new Refusal(`The storage did not take it (${code ? code[1] : request.status}): try again.`));
-        });
-        request.addEventListener("error", () => reject(new Refusal("The connection was lost: try again.")));
-        request.send(body);
-      });
-    }
-
-    function refused(code) {
-      return code === 403 ? "You may not change this product." : `The shop refused it (${code}): try again.`;
-    }
-
-    function megabytes(bytes) {
-      return (bytes / 2 ** 20).toFixed(1).replace(/\.0$/, "");
     }
 
     // --- the page around it -----------------------------------------------------------------------------------------
