@@ -121,6 +121,22 @@ def test_a_list_that_is_sent_twice_makes_one_job(clerk: Clerk, paid: Callable[[i
     assert Job.objects.count() == 3
 
 
+def test_what_a_list_was_refused_can_be_sent_again_from_the_page_that_was_left(
+    clerk: Clerk, paid: Callable[[int], list[Order]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = paid(2)
+    browser, page = browser_of(clerk), reverse("admin:orders_order_changelist")
+    once = browser.get(page).context["action_form"]["once"].value()
+    form = {"action": "ship_all", "once": once, "index": "0"}
+    monkeypatch.setattr("vibecode.jobs.running.MOST_ROWS", 1)
+
+    refused = browser.post(page, {**form, "_selected_action": [order.pk for order in orders]}, follow=True)
+    made = browser.post(page, {**form, "_selected_action": orders[0].pk})
+
+    assert "more than 1 at once" in refused.content.decode()
+    assert made.headers["Location"] == reverse("admin:vibecode_job_change", args=[Job.objects.get().pk])
+
+
 def test_shipping_twice_sends_one_parcel_each(clerk: Clerk, paid: Callable[[int], list[Order]]) -> None:
     paid(3)
     one, other = (ship_orders(orders=Order.objects.all(), actor=clerk.actor) for _ in range(2))

@@ -15,6 +15,13 @@ from tests.over_http import looking_into
 from vibecode.searching import has_trigram, knows_every_script
 
 
+A_LANGUAGE = """
+SELECT collctype FROM pg_collation
+WHERE collprovider = 'c' AND collencoding = pg_char_to_encoding('UTF8') AND collctype NOT IN ('C', 'POSIX')
+ORDER BY collctype LIMIT 1
+"""
+
+
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
     """Which letters the database knows."""
@@ -28,7 +35,9 @@ def of_a_language(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """The application over a database that knows letters, as Aurora's does; its name."""
     name, server = f"letters_{uuid.uuid4().hex[:8]}", os.environ["DATABASE_URL"]
     with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'")
+        found = admin.execute(A_LANGUAGE).fetchone()
+        assert found is not None, "this machine has no locale of UTF-8, which Aurora's database has"
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE '{found[0]}'")
         try:
             with psycopg.connect(server.rpartition("/")[0] + f"/{name}", autocommit=True) as session:
                 session.execute("CREATE EXTENSION pg_trgm")
