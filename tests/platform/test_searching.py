@@ -14,7 +14,6 @@ from accounts.services import register_user
 from tests.over_http import looking_into
 from vibecode.searching import has_trigram, knows_every_script
 
-
 A_LANGUAGE = """
 SELECT collctype FROM pg_collation
 WHERE collprovider = 'c' AND collencoding = pg_char_to_encoding('UTF8') AND collctype NOT IN ('C', 'POSIX')
