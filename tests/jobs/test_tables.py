@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 from decimal import Decimal
 
@@ -55,6 +56,15 @@ def test_what_is_written_begins_with_no_sign_that_runs(text: str) -> None:
         min_row=2, values_only=True
     )
     assert str(value).startswith("'")
+
+
+def test_nothing_runs_where_another_sign_parts_the_cells() -> None:
+    cell = "Ada;=1+1;\t@SUM(A1)\nthen\n=2+2"
+    content = write_table("csv", ["name"], [[cell]]).decode("utf-8-sig")
+
+    parted = [part for line in content.splitlines() for part in re.split("[;\t]", line)]
+    assert [part for part in parted if part.lstrip('"').startswith(("=", "@"))] == []
+    assert plain(read(content.replace("name", "sku").encode())[2]["sku"]) == cell
 
 
 def test_a_formula_in_a_file_is_a_bad_row_and_the_same_words_as_text_are_none(clerk: Clerk) -> None:
