@@ -205,3 +205,17 @@ def test_the_lists_begin_exports_of_what_is_filtered(clerk: Clerk, shop: list[Pr
         assert len(job.lines.get().data["ids"]) == 1
     with pytest.raises(NotNow):
         export_prices(products=Product.objects.none(), form="csv", actor=clerk.actor)
+
+
+def test_more_than_one_file_takes_is_refused_before_anything_is_made(
+    clerk: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sku in "ABC":
+        make_product(sku)
+    monkeypatch.setattr("vibecode.jobs.exports.MOST_EXPORTED", 2)
+
+    with pytest.raises(NotNow, match="more than 2 in one file"):
+        export_prices(products=Product.objects.all(), form="csv", actor=clerk.actor)
+
+    assert not Job.objects.exists()
+    assert export_prices(products=Product.objects.exclude(sku="A"), form="csv", actor=clerk.actor).rows == 1
