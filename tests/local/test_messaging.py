@@ -444,6 +444,7 @@ class SmallFunction:
         command = [sys.executable, str(SMALL_FUNCTION), str(self.port), str(self.folder)]
         self.process = subprocess.Popen(command, env=clean_environment())
         wait_until(lambda: answers(self.port, "/healthz"))
+        assert self.process.poll() is None, "somebody else answers on its port"
 
     def kill(self) -> None:
         self.process.kill()
