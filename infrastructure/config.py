@@ -56,11 +56,6 @@ class Stage:
         """Whether the cluster pauses when nobody asks it anything."""
         return self.smallest_acu == 0
 
-    @property
-    def holds_customers_data(self) -> bool:
-        """Production: what holds data is kept whatever happens to its stack."""
-        return self.name == "production"
-
 
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
