@@ -65,7 +65,7 @@ bench-cold: install ## measure the first request of a new sandbox in AWS's own r
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 .PHONY: check
-check: install ## check format, lint, types, imports, migrations, deployment, dependencies, dead code
+check: install ## check format, lint, types, imports, migrations, deployment, dependencies, dead code, stacks
 	@sh .ci/check
 
 .PHONY: format

@@ -1,0 +1,115 @@
+"""All stacks of a stage, in the order in which they are deployed. A stack knows its stage by what it is told here.
+
+`python -m infrastructure.app` writes the templates of all stages to cdk.out and judges them; `--write` keeps them as
+the committed snapshots. Nothing here reads the environment.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import cdk_nag
+
+from infrastructure import judging
+from infrastructure.config import REGION, STAGES, Stage
+from infrastructure.data import Data
+from infrastructure.foundation import Foundation
+from infrastructure.network import Network
+from vibecode.resources import PROJECT, Resources
+
+# What CDK does better since it was first released, and only where one asks for it.
+FLAGS = (
+    "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy",
+    "@aws-cdk/aws-iam:minimizePolicies",
+    "@aws-cdk/core:checkSecretUsage",
+    "@aws-cdk/aws-rds:databaseProxyUniqueResourceName",
+    "@aws-cdk/aws-kms:aliasNameRef",
+    "@aws-cdk/customresources:installLatestAwsSdkDefault",
+)
+QUIET = {"@aws-cdk/core:validationReportPrettyPrint": False}  # judging.py says it
+
+
+def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
+    """The stacks of a stage, in order."""
+    scope = cdk.Stage(app, stage.name, env=cdk.Environment(region=REGION))
+    resources = Resources(stage=stage.name, region=REGION, account=cdk.Aws.ACCOUNT_ID)
+
+    def named(what: str, data_class: str) -> dict[str, object]:
+        """What every stack is told: its name, its tags, and that it needs no bootstrap of CDK's."""
+        tags = {"app": PROJECT, "stage": stage.name, "cost-centre": stage.cost_centre, "data-class": data_class}
+        return {
+            "stack_name": f"{stage.prefix}-{what}",
+            "tags": tags,
+            "synthesizer": cdk.BootstraplessSynthesizer(),
+            "analytics_reporting": False,
+            "termination_protection": True,
+        }
+
+    foundation = Foundation(
+        scope, "foundation", resources=resources, log_days=stage.log_days, **named("foundation", "internal")
+    )
+    network = Network(
+        scope,
+        "network",
+        cidr=stage.cidr,
+        nat_gateways=stage.nat_gateways,
+        interface_endpoints=stage.interface_endpoints,
+        log_days=stage.log_days,
+        key=foundation.key,
+        **named("network", "internal"),
+    )
+    data = Data(
+        scope,
+        "data",
+        stage=stage,
+        resources=resources,
+        network=network,
+        key=foundation.key,
+        **named("data", "personal"),
+    )
+    return [foundation, network, data]
+
+
+def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Write the templates of all stages to a folder, with cdk-nag's report: each template by its stack's name."""
+    app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
+    stacks = [stack for stage in STAGES.values() for stack in build(app, stage)]
+    cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(), cdk_nag.HIPAASecurityChecks())
+    try:
+        app.synth()
+    except RuntimeError as error:  # its rules found something: the report says what
+        if "Validation failed" not in str(error):
+            raise
+    return {stack.stack_name: json.loads((folder / _path(stack)).read_text()) for stack in stacks}
+
+
+def _path(stack: cdk.Stack) -> str:
+    stage = cdk.Stage.of(stack)
+    return f"assembly-{stage.stage_name}/{stack.template_file}" if stage else stack.template_file
+
+
+def main() -> int:
+    """Judge the templates; 1 where something is not as it should be, after saying all of it."""
+    parser = argparse.ArgumentParser(description="Write the templates of all stages, and judge them.")
+    parser.add_argument("--folder", type=Path, default=Path("cdk.out"), help="where they are written to")
+    parser.add_argument("--write", action="store_true", help="keep them as the committed snapshots")
+    arguments = parser.parse_args()
+    templates = synthesize(arguments.folder)
+    if arguments.write:
+        judging.write_snapshots(templates)
+    said = [
+        *judging.complaints_of_nag(arguments.folder / "validation-report.json"),
+        *judging.complaints_of_lint(arguments.folder),
+        *judging.changes_of_snapshots(templates),
+    ]
+    count = sum(len(template["Resources"]) for template in templates.values())
+    print("\n".join([*said, f"{len(templates)} stacks, {count} resources"]))  # noqa: T201 -- the output of a command
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What every other stack of a stage stands on: its key, the bucket of packages, the bucket of access logs.
+
+Deployed first: the templates of the others are too large to be sent and are read from the bucket of packages.
+"""
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infrastructure.parts import accept, forgetting, private_bucket
+from vibecode.resources import Resources
+
+# Services that write for us into what the key encrypts, each only on behalf of this account.
+WRITERS = ("events", "sns", "ses", "cloudwatch", "budgets", "costalerts")
+
+
+class Foundation(cdk.Stack):
+    """The key and two buckets. They outlive their stack."""
+
+    def __init__(self, scope: Construct, name: str, *, resources: Resources, log_days: int, **stack: Any) -> None:
+        super().__init__(scope, name, **stack)
+        self.key = kms.Key(
+            self,
+            "Key",
+            alias=f"alias/{resources.prefix}",
+            description=f"Encrypts what {resources.prefix} keeps",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        for service in WRITERS:
+            self.key.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid=f"{service.capitalize()}WritesForUs",
+                    actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                    principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
+                    resources=["*"],  # in a key's policy: this key
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
+            )
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfThisStage",
+                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                principals=[iam.ServicePrincipal(f"logs.{self.region}.amazonaws.com")],
+                resources=["*"],  # in a key's policy: this key
+                conditions={
+                    "ArnLike": {
+                        "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{self.region}:{self.account}:log-group:*"
+                    }
+                },
+            )
+        )
+        # S3 delivers its logs under a key of its own only, and to nobody's ownership but the bucket's policy.
+        self.access_logs = private_bucket(
+            self, "AccessLogs", f"{resources.prefix}-access-logs-{self.account}", lifecycle_rules=[forgetting(log_days)]
+        )
+        accept(self.access_logs, {"S3DefaultEncryptionKMS": "S3 delivers access logs to buckets with its own key only"})
+        self.packages = private_bucket(
+            self,
+            "Packages",
+            f"{resources.prefix}-packages-{self.account}",
+            key=self.key,
+            lifecycle_rules=[forgetting(90)],
+            server_access_logs_bucket=self.access_logs,
+            server_access_logs_prefix="packages/",
+        )
+        reason = "Packages are made again from a commit; access logs are worth no second region"
+        accept(self, {"S3BucketReplicationEnabled": reason})

@@ -1,0 +1,111 @@
+"""The network of a stage: subnets over three zones, the way out, and who may speak to whom."""
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infrastructure.config import ZONES
+from infrastructure.parts import accept, log_group
+
+PRIVATE, DATA = "private", "data"
+# Whom each group may speak to, and on which port. "out" is the internet, by NAT, and the endpoints.
+PEERS = {
+    ("web", "database"): 5432,
+    ("worker", "database"): 5432,
+    ("web", "proxy"): 5432,
+    ("worker", "proxy"): 5432,
+    ("proxy", "database"): 5432,
+    ("web", "cache"): 6379,
+    ("worker", "cache"): 6379,
+    ("batch", "database"): 5432,
+    ("batch", "proxy"): 5432,
+    ("batch", "files"): 2049,
+    ("worker", "files"): 2049,
+}
+OUT = ("web", "worker", "batch")  # HTTPS only: AWS, Stripe, Cognito, webhooks
+
+
+class Network(cdk.Stack):
+    """The VPC and its security groups. All rules between the groups stand here: no stack edits another's."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        cidr: str,
+        nat_gateways: int,
+        interface_endpoints: tuple[str, ...],
+        log_days: int,
+        key: kms.IKey,
+        **stack: Any,
+    ) -> None:
+        super().__init__(scope, name, **stack)
+        self.vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            vpc_name=name,
+            ip_addresses=ec2.IpAddresses.cidr(cidr),
+            availability_zones=list(ZONES),
+            nat_gateways=nat_gateways,
+            restrict_default_security_group=False,  # it would need a function of CDK's own; nothing is in that group
+            subnet_configuration=[
+                ec2.SubnetConfiguration(
+                    name="egress", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24, map_public_ip_on_launch=False
+                ),
+                ec2.SubnetConfiguration(name=PRIVATE, subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=20),
+                ec2.SubnetConfiguration(name=DATA, subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24),
+            ],
+        )
+        accept(
+            self.vpc,
+            {
+                "VPCDefaultSecurityGroupClosed": "Nothing is in that group; closing it takes a function of CDK's own",
+                "VPCNoUnrestrictedRouteToIGW": "The public subnets hold the NAT gateways, and nothing else",
+                "IAMNoInlinePolicy": "The policy of the one role that writes flow logs, made and deleted with it",
+            },
+        )
+        for service in ("S3", "DYNAMODB"):
+            self.vpc.add_gateway_endpoint(service, service=getattr(ec2.GatewayVpcEndpointAwsService, service))
+        self._groups = {group: self._group(group) for group in dict.fromkeys(sum(PEERS, ()))}
+        for (speaker, listener), port in PEERS.items():
+            mine, theirs = self._groups[speaker], self._groups[listener]
+            mine.add_egress_rule(theirs, ec2.Port.tcp(port), f"to {listener}")
+            theirs.add_ingress_rule(mine, ec2.Port.tcp(port), f"from {speaker}")
+        for group in OUT:
+            self._groups[group].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "to AWS and to partners")
+        for service in interface_endpoints:
+            self._endpoint(service)
+        self._log_flows(log_days, key)
+
+    def group(self, scope: Construct, name: str) -> ec2.ISecurityGroup:
+        """A group for use in another stack, which cannot change it."""
+        mine = self._groups[name].security_group_id
+        return ec2.SecurityGroup.from_security_group_id(scope, f"{name.capitalize()}Group", mine, mutable=False)
+
+    def _group(self, name: str) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(
+            self,
+            name.capitalize(),
+            vpc=self.vpc,
+            security_group_name=f"{self.stack_name}-{name}",
+            description=f"What {name} may speak to and be asked by",
+            allow_all_outbound=False,
+        )
+
+    def _endpoint(self, service: str) -> None:
+        """An address of an AWS service inside of the private subnets."""
+        self.vpc.add_interface_endpoint(
+            service.replace(".", "-"),
+            service=ec2.InterfaceVpcEndpointAwsService(service),
+            private_dns_enabled=True,
+            open=True,  # to the addresses of the VPC, on 443
+            subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
+        )
+
+    def _log_flows(self, days: int, key: kms.IKey) -> None:
+        group = log_group(self, "FlowLogs", f"/{self.stack_name}/flows", days=days, key=key)
+        self.vpc.add_flow_log("Flows", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group))

@@ -1,0 +1,77 @@
+"""What several stacks make in the same way: log groups and private buckets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+# What cdk-nag's packs call themselves before each of their rules.
+PACKS = ("AwsSolutions", "HIPAA.Security")
+
+RETENTION = {
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    365: logs.RetentionDays.ONE_YEAR,
+}
+
+
+def accept(scope: Construct, reasons: Mapping[str, str]) -> None:
+    """Accept findings of cdk-nag in a construct and all below it: each rule, without its pack, with its reason.
+
+    A rule that names what it found is accepted for this alone: ``IAM4[Policy::…]``, ``IAM5[Action::…]``.
+    """
+    for rule, reason in reasons.items():
+        for pack in PACKS:
+            cdk.Validations.of(scope).acknowledge(cdk.Acknowledgment(id=f"{pack}::{pack}-{rule}", reason=reason))
+
+
+def managed(policy: str) -> str:
+    """The finding that a role has a policy of AWS's own."""
+    return f"IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{policy}]"
+
+
+def log_group(scope: Construct, name: str, log_group_name: str, *, days: int, key: kms.IKey) -> logs.LogGroup:
+    """A log group of so many days, one of RETENTION, encrypted with the stage's key."""
+    return logs.LogGroup(
+        scope,
+        name,
+        log_group_name=log_group_name,
+        retention=RETENTION[days],
+        encryption_key=key,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+
+
+def private_bucket(
+    scope: Construct, name: str, bucket_name: str, *, key: kms.IKey | None = None, **more: Any
+) -> s3.Bucket:
+    """A versioned bucket that nobody reads without TLS, and nobody in public; it outlives its stack."""
+    return s3.Bucket(
+        scope,
+        name,
+        bucket_name=bucket_name,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
+        encryption_key=key,
+        bucket_key_enabled=True if key else None,
+        enforce_ssl=True,
+        minimum_tls_version=1.2,
+        object_ownership=more.pop("object_ownership", s3.ObjectOwnership.BUCKET_OWNER_ENFORCED),
+        versioned=True,
+        removal_policy=cdk.RemovalPolicy.RETAIN,
+        **more,
+    )
+
+
+def forgetting(days: int) -> s3.LifecycleRule:
+    """S3 forgets what is older than so many days, and sooner what was replaced or never completed."""
+    return s3.LifecycleRule(
+        id="forget",
+        expiration=cdk.Duration.days(days),
+        noncurrent_version_expiration=cdk.Duration.days(min(days, 30)),
+        abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+    )
