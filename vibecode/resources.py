@@ -225,6 +225,7 @@ def bucket_lifecycle() -> list[dict[str, object]]:
             "Status": "Enabled",
             "Filter": {"Prefix": UPLOADS},
             "Expiration": {"Days": UPLOAD_DAYS},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": UPLOAD_DAYS},  # the bucket is versioned
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UPLOAD_DAYS},
         }
     ]
