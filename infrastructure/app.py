@@ -75,13 +75,13 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         key=foundation.key,
         **named("data", "personal"),
     )
-    live = Live(scope, "live", stage=stage, resources=resources, key=foundation.key, **named("live", "internal"))
+    live = Live(scope, "live", stage=stage, resources=resources, key=foundation.key, **named("live", "personal"))
     worldwide = Worldwide(
         scope,
         "worldwide",
         stage=stage,
         env=cdk.Environment(region=EDGE_REGION),
-        **named("worldwide", "public"),
+        **named("worldwide", "personal"),
     )
     front = Front(
         scope,

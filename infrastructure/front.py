@@ -55,6 +55,8 @@ class Front(cdk.Stack):
         self.secret = self._secret(resources, key)
         distribution = self._distribution(stage)
         self.public_url = f"https://{stage.domain or distribution.distribution_domain_name}"
+        # Others import it, and cannot let go of it in the one step in which a stage gets a domain.
+        self.export_value(distribution.distribution_domain_name)
         self._may_read(distribution, self._static(), "*")
         self._may_read(distribution, self._media(key), f"{PICTURES}*")
         if stage.domain:
@@ -176,7 +178,9 @@ class Front(cdk.Stack):
 
     def _api(self, stage: Stage, headers: cloudfront.ResponseHeadersPolicy) -> dict[str, Any]:
         """All but Host goes to the API, and nothing of its answers is kept but what they ask for."""
-        domain = self._told("ApiDomain", "Of the API that Zappa made, such as abc.execute-api.….amazonaws.com", NO_API)
+        domain = self._told(
+            "ApiDomain", "Of the API that Zappa made, such as abc.execute-api.eu-north-1.amazonaws.com", NO_API
+        )
         return {
             "origin": origins.HttpOrigin(
                 domain,
@@ -304,7 +308,7 @@ class Front(cdk.Stack):
         resolved = cdk.CfnDynamicReference(
             cdk.CfnDynamicReferenceService.SECRETS_MANAGER, f"{self.secret.ref}:SecretString:::{version}"
         )
-        return resolved.to_string()
+        return str(resolved.to_string())
 
     # --- the domain --------------------------------------------------------------------------------------------------
     def _certificate(self, stage: Stage) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Deployed after `zappa deploy` and `zappa update`, told the API's id.
 
 import hashlib
 import json
+from http import HTTPStatus
 from typing import Any
 
 import aws_cdk as cdk
@@ -17,37 +18,38 @@ from infrastructure.config import Stage
 from infrastructure.live import Live
 from vibecode.resources import ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
 
-# What API Gateway says by itself, by its name for it: status, our code, title and what to do. An API whose every method
-# is one function's knows no others; DEFAULT_4XX and DEFAULT_5XX say in AWS's words what is left.
+# What API Gateway says by itself, by its name for it: status, our code, what to do. An API whose every method is one
+# function's knows no others; for what is left it speaks in its own words, and of its status as AWS has it.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html
+NOTHING_HERE = (404, "not-found", "There is nothing at this address; /api/docs lists what there is.")
+TOO_MANY = (429, "rate-limited", "The shop is asked too much at once. Try again shortly.")
+NO_ANSWER = (
+    504,
+    "no-answer",
+    "No answer came in time. It may have been done all the same: look, or send it again with its Idempotency-Key.",
+)
 ANSWERS = {
-    "BAD_REQUEST_BODY": (400, "malformed", "Bad Request", "The request's body cannot be read."),
-    "BAD_REQUEST_PARAMETERS": (400, "malformed", "Bad Request", "The request's parameters cannot be read."),
-    "ACCESS_DENIED": (403, "forbidden", "Forbidden", "You may not do this."),
-    "WAF_FILTERED": (403, "forbidden", "Forbidden", "The request looks like an attack."),
-    "MISSING_AUTHENTICATION_TOKEN": (404, "not-found", "Not Found", "There is nothing at this address."),
-    "RESOURCE_NOT_FOUND": (404, "not-found", "Not Found", "There is nothing at this address."),
-    "REQUEST_TOO_LARGE": (
-        413,
-        "too-large",
-        "Content Too Large",
-        "The body is larger than anything that is taken here.",
-    ),
-    "UNSUPPORTED_MEDIA_TYPE": (415, "unsupported-media-type", "Unsupported Media Type", "Send application/json."),
-    "THROTTLED": (429, "rate-limited", "Too Many Requests", "The shop is asked too much at once. Try again shortly."),
-    "QUOTA_EXCEEDED": (
-        429,
-        "rate-limited",
-        "Too Many Requests",
-        "The shop is asked too much at once. Try again shortly.",
-    ),
-    "API_CONFIGURATION_ERROR": (500, "internal-error", "Internal Server Error", "Something broke on our side."),
-    "INTEGRATION_FAILURE": (504, "no-answer", "Gateway Timeout", "No answer came. It may have been done all the same."),
-    "INTEGRATION_TIMEOUT": (504, "no-answer", "Gateway Timeout", "No answer came. It may have been done all the same."),
+    "BAD_REQUEST_BODY": (400, "malformed", "The request's body cannot be read."),
+    "BAD_REQUEST_PARAMETERS": (400, "malformed", "The request's parameters cannot be read."),
+    "ACCESS_DENIED": (403, "forbidden", "You may not do this."),
+    "WAF_FILTERED": (403, "forbidden", "The request looks like an attack."),
+    "MISSING_AUTHENTICATION_TOKEN": NOTHING_HERE,
+    "RESOURCE_NOT_FOUND": NOTHING_HERE,
+    "REQUEST_TOO_LARGE": (413, "too-large", "The body is larger than anything that is taken here."),
+    "UNSUPPORTED_MEDIA_TYPE": (415, "unsupported-media-type", "Send application/json."),
+    "THROTTLED": TOO_MANY,
+    "QUOTA_EXCEEDED": TOO_MANY,
+    "API_CONFIGURATION_ERROR": (500, "internal-error", "Something broke on our side."),
+    "INTEGRATION_FAILURE": NO_ANSWER,
+    "INTEGRATION_TIMEOUT": NO_ANSWER,
+}
+LEFT = {
+    "DEFAULT_4XX": ("malformed", "The request cannot be taken"),
+    "DEFAULT_5XX": ("internal-error", "Something broke on our side"),
 }
 WAITS = {429: "2", 504: "2"}  # Retry-After, in seconds
-LEFT = {"DEFAULT_4XX": "malformed", "DEFAULT_5XX": "internal-error"}
 EXPOSED = "Retry-After, X-Request-Id"
+LATEST = 3600  # seconds after its time that a schedule is still run
 
 
 class Integrations(cdk.Stack):
@@ -94,6 +96,7 @@ class Integrations(cdk.Stack):
 
     def _run(self, schedule: Schedule, *, database_sleeps: bool) -> None:
         """What cannot be delivered until the next time is not delivered late."""
+        minutes = schedule.minutes_between(database_sleeps=database_sleeps)
         rule = events.CfnRule(
             self,
             f"{_capital(schedule.key)}Clock",
@@ -105,8 +108,7 @@ class Integrations(cdk.Stack):
                     id="worker",
                     arn=self._resources.worker_arn,
                     retry_policy=events.CfnRule.RetryPolicyProperty(
-                        maximum_event_age_in_seconds=max(60, min(3600, schedule.minutes * 60)),
-                        maximum_retry_attempts=10,
+                        maximum_event_age_in_seconds=min(minutes * 60, LATEST), maximum_retry_attempts=10
                     ),
                 )
             ],
@@ -133,17 +135,19 @@ class Integrations(cdk.Stack):
         """
         api = cdk.CfnParameter(self, "ApiId", description="Of the API that Zappa made").value_as_string
         responses = [
-            self._response(api, kind, _problem(public_url, code, title, _text(detail), status), status)
-            for kind, (status, code, title, detail) in ANSWERS.items()
+            self._response(
+                api, kind, _problem(public_url, code, HTTPStatus(status).phrase, json.dumps(detail), status), status
+            )
+            for kind, (status, code, detail) in ANSWERS.items()
         ]
         responses += [
-            self._response(api, kind, _problem(public_url, code, "$context.error.responseType", AWS_SAYS))
-            for kind, code in LEFT.items()
+            self._response(api, kind, _problem(public_url, code, title, "$context.error.messageString"))
+            for kind, (code, title) in LEFT.items()
         ]
-        said = json.dumps([ANSWERS, WAITS, LEFT, EXPOSED])
+        said = json.dumps([ANSWERS, LEFT, WAITS, EXPOSED])
         deployment = apigateway.CfnDeployment(
             self,
-            f"Answers{hashlib.sha256(said.encode()).hexdigest()[:8]}",
+            f"Answers{hashlib.sha256(said.encode()).hexdigest()[:8]}",  # another one: CloudFormation changes none
             rest_api_id=api,
             stage_name=stage.name,
             description="API Gateway's own answers are problems",
@@ -173,26 +177,19 @@ class Integrations(cdk.Stack):
         )
 
 
-AWS_SAYS = "$context.error.messageString"  # with its quotes
-
-
-def _text(value: str) -> str:
-    return json.dumps(value)
-
-
 def _problem(public_url: str, code: str, title: str, detail: str, status: int | None = None) -> str:
-    """RFC 9457, as vibecode.problems says it; AWS knows the status of what is left, and does not tell it."""
+    """RFC 9457, as vibecode.problems says it; ``detail`` is JSON. AWS does not tell the status of what is left."""
     members = {
-        "type": _text(f"{public_url}/api/problems#{code}"),
-        "title": _text(title),
+        "type": json.dumps(f"{public_url}/api/problems#{code}"),
+        "title": json.dumps(title),
         **({"status": str(status)} if status else {}),
         "detail": detail,
-        "code": _text(code),
-        "requestId": _text("$context.requestId"),
+        "code": json.dumps(code),
+        "requestId": '"$context.requestId"',
         "success": "false",
-        "error": _text(title),
+        "error": json.dumps(title),
     }
-    return "{" + ", ".join(f"{_text(name)}: {value}" for name, value in members.items()) + "}"
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in members.items()) + "}"
 
 
 def _capital(key: str) -> str:
