@@ -302,9 +302,7 @@ class Front(cdk.Stack):
         return secret
 
     def _secret_value(self) -> str:
-        version = self._told(
-            "OriginSecretVersion", "The id of the secret's version to say; the current one where empty", ""
-        )
+        version = self._told("OriginVersion", "The id of the secret's version to say; the current one where empty", "")
         resolved = cdk.CfnDynamicReference(
             cdk.CfnDynamicReferenceService.SECRETS_MANAGER, f"{self.secret.ref}:SecretString:::{version}"
         )

@@ -124,7 +124,6 @@ class Integrations(cdk.Stack):
             function_name=self._resources.worker,
             principal=f"{service}.amazonaws.com",
             source_arn=source,
-            source_account=self.account,
         )
 
     # --- API Gateway's own answers -----------------------------------------------------------------------------------
@@ -144,7 +143,7 @@ class Integrations(cdk.Stack):
             self._response(api, kind, _problem(public_url, code, title, "$context.error.messageString"))
             for kind, (code, title) in LEFT.items()
         ]
-        said = json.dumps([ANSWERS, LEFT, WAITS, EXPOSED])
+        said = json.dumps([ANSWERS, LEFT, WAITS, EXPOSED, stage.domain])
         deployment = apigateway.CfnDeployment(
             self,
             f"Answers{hashlib.sha256(said.encode()).hexdigest()[:8]}",  # another one: CloudFormation changes none

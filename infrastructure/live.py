@@ -128,7 +128,6 @@ class Live(cdk.Stack):
         role = iam.Role(
             self,
             "GatewayLogs",
-            role_name=f"{self.stack_name}-logs",
             assumed_by=iam.ServicePrincipal("apigateway.amazonaws.com"),
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name(LOGGING_POLICY)],
         )

@@ -139,7 +139,7 @@ def test_all_else_goes_to_the_api_under_its_stage_with_the_secret(
     assert api["OriginCustomHeaders"] == [
         {
             "HeaderName": "X-Origin-Secret",
-            "HeaderValue": "{{resolve:secretsmanager:<OriginSecret>:SecretString:::<OriginSecretVersion>}}",
+            "HeaderValue": "{{resolve:secretsmanager:<OriginSecret>:SecretString:::<OriginVersion>}}",
         }
     ]
     assert {path: behaviour["TargetOriginId"] for path, behaviour in by_path.items()} == {
