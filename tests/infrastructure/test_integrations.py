@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import OperationalError, connection
+from django.db import OperationalError, connections
 
 from infrastructure.config import STAGES
 from tests.infrastructure.reading import ACCOUNT, Template, found, only, strings
@@ -186,7 +186,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append("connection")
         raise OperationalError("asleep")
 
-    monkeypatch.setattr(type(connection), "ensure_connection", ensure_connection)
+    monkeypatch.setattr(type(connections["default"]), "ensure_connection", ensure_connection)
     return asked
 
 
