@@ -15,10 +15,14 @@ import aws_cdk as cdk
 import cdk_nag
 
 from infrastructure import judging
-from infrastructure.config import REGION, STAGES, Stage
+from infrastructure.config import EDGE_REGION, REGION, STAGES, Stage
 from infrastructure.data import Data
 from infrastructure.foundation import Foundation
+from infrastructure.front import Front
+from infrastructure.integrations import Integrations
+from infrastructure.live import Live
 from infrastructure.network import Network
+from infrastructure.worldwide import Worldwide
 from vibecode.resources import PROJECT, Resources
 
 # What CDK does better since it was first released, and only where one asks for it.
@@ -71,7 +75,34 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         key=foundation.key,
         **named("data", "personal"),
     )
-    return [foundation, network, data]
+    live = Live(scope, "live", stage=stage, resources=resources, key=foundation.key, **named("live", "personal"))
+    worldwide = Worldwide(
+        scope,
+        "worldwide",
+        stage=stage,
+        env=cdk.Environment(region=EDGE_REGION),
+        **named("worldwide", "personal"),
+    )
+    front = Front(
+        scope,
+        "front",
+        stage=stage,
+        resources=resources,
+        key=foundation.key,
+        access_logs=foundation.access_logs.bucket_name,
+        **named("front", "personal"),
+    )
+    integrations = Integrations(
+        scope,
+        "integrations",
+        stage=stage,
+        resources=resources,
+        live=live,
+        user_pool_arn=f"arn:aws:cognito-idp:{REGION}:{cdk.Aws.ACCOUNT_ID}:userpool/*",
+        public_url=front.public_url,
+        **named("integrations", "internal"),
+    )
+    return [foundation, network, data, live, worldwide, front, integrations]
 
 
 def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:

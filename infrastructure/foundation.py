@@ -53,11 +53,38 @@ class Foundation(cdk.Stack):
                 },
             )
         )
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="CloudFrontReadsPictures",
+                actions=["kms:Decrypt"],
+                principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
+                resources=["*"],  # in a key's policy: this key
+                conditions={
+                    # Not the stage's distribution by its id: it is made later, and the bucket's policy names it.
+                    "ArnLike": {"aws:SourceArn": f"arn:aws:cloudfront::{self.account}:distribution/*"},
+                    "StringEquals": {
+                        "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{resources.prefix}-media-{self.account}"
+                    },
+                },
+            )
+        )
         # S3 delivers its logs under a key of its own only, and to nobody's ownership but the bucket's policy.
         self.access_logs = private_bucket(
             self, "AccessLogs", f"{resources.prefix}-access-logs-{self.account}", lifecycle_rules=[forgetting(log_days)]
         )
         accept(self.access_logs, {"S3DefaultEncryptionKMS": "S3 delivers access logs to buckets with its own key only"})
+        self.access_logs.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfTheStagesBuckets",
+                actions=["s3:PutObject"],
+                principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
+                resources=[self.access_logs.arn_for_objects("*")],
+                conditions={
+                    "ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{resources.prefix}-*"},
+                    "StringEquals": {"aws:SourceAccount": self.account},
+                },
+            )
+        )
         self.packages = private_bucket(
             self,
             "Packages",

@@ -1,4 +1,4 @@
-"""What several stacks make in the same way: log groups and private buckets."""
+"""What several stacks make in the same way: log groups, private buckets, records of the stage's domain."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,11 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
+
+from infrastructure.config import Stage
 
 # What cdk-nag's packs call themselves before each of their rules.
 PACKS = ("AwsSolutions", "HIPAA.Security")
@@ -74,4 +77,11 @@ def forgetting(days: int) -> s3.LifecycleRule:
         expiration=cdk.Duration.days(days),
         noncurrent_version_expiration=cdk.Duration.days(min(days, 30)),
         abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+    )
+
+
+def zone_of(scope: Construct, stage: Stage) -> route53.IHostedZone:
+    """Where the records of the stage's domain are made; records without a name of their own are the domain's."""
+    return route53.HostedZone.from_hosted_zone_attributes(
+        scope, "Zone", hosted_zone_id=stage.hosted_zone, zone_name=stage.domain
     )

@@ -56,6 +56,7 @@ CODE_OF = {
     415: "unsupported-media-type",
     429: "rate-limited",
     500: "internal-error",
+    504: "no-answer",  # API Gateway says it, when a function has not answered
 }
 
 

@@ -17,6 +17,7 @@ FUNCTION_TIMEOUT = 120
 VISIBILITY_TIMEOUT = 6 * FUNCTION_TIMEOUT
 
 ARCHIVE_DAYS = 14
+DAY = 24 * 60  # minutes
 
 # Seconds until a message that failed comes back, at most: longer pauses each time, up to this.
 REDELIVERY_SECONDS = 120
@@ -25,7 +26,7 @@ REDELIVERY_SECONDS = 120
 HOURS = 120
 
 # Where browsers put pictures, each under a key of its own that we have signed. Nobody but us reads there: CloudFront
-# may read all of the bucket but this.
+# may read the pictures of products, and nothing else of the bucket.
 UPLOADS = "uploads/"
 UPLOAD_SECONDS = 600  # how long a signature is good
 UPLOAD_DAYS = 1  # then what nobody completed goes
@@ -75,9 +76,13 @@ class Schedule:
     local_seconds: int
     wakes_database: bool = True  # once a day only, in a stage whose database may sleep
 
+    def minutes_between(self, *, database_sleeps: bool) -> int:
+        """Between two runs in a stage."""
+        return max(self.minutes, DAY) if database_sleeps and self.wakes_database else self.minutes
+
     def rate(self, *, database_sleeps: bool) -> str:
-        """As EventBridge writes it."""
-        minutes = 24 * 60 if database_sleeps and self.wakes_database else self.minutes
+        """The same, as EventBridge writes it."""
+        minutes = self.minutes_between(database_sleeps=database_sleeps)
         return "rate(1 minute)" if minutes == 1 else f"rate({minutes} minutes)"
 
 
@@ -146,10 +151,10 @@ QUEUES = (
 SCHEDULES = (
     Schedule(key="sweep-outbox", handler="vibecode.outbox.sweep", minutes=1, local_seconds=2),
     Schedule(key="sweep-orders", handler="orders.workflow.sweep", minutes=1, local_seconds=5),
-    Schedule(key="sweep-uploads", handler="catalog.consumers.sweep", minutes=24 * 60, local_seconds=3600),
+    Schedule(key="sweep-uploads", handler="catalog.consumers.sweep", minutes=DAY, local_seconds=3600),
     Schedule(key="sweep-jobs", handler="vibecode.jobs.sweep", minutes=5, local_seconds=5),
-    Schedule(key="recount", handler="orders.workflow.recount", minutes=24 * 60, local_seconds=3600),
-    Schedule(key="purge", handler="vibecode.outbox.purge", minutes=24 * 60, local_seconds=3600),
+    Schedule(key="recount", handler="orders.workflow.recount", minutes=DAY, local_seconds=3600),
+    Schedule(key="purge", handler="vibecode.outbox.purge", minutes=DAY, local_seconds=3600),
     Schedule(
         key="close-websockets",
         handler="vibecode.websockets.close_expired",
@@ -225,6 +230,7 @@ def bucket_lifecycle() -> list[dict[str, object]]:
             "Status": "Enabled",
             "Filter": {"Prefix": UPLOADS},
             "Expiration": {"Days": UPLOAD_DAYS},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": UPLOAD_DAYS},  # the bucket is versioned
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UPLOAD_DAYS},
         }
     ]

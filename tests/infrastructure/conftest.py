@@ -7,13 +7,13 @@ import subprocess
 import sys
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infrastructure import package
+from infrastructure import app, package
 from vibecode import aws
 from vibecode.local.sandboxes import RUNTIME, environment_here, install_runtime
 
@@ -43,6 +43,12 @@ def aws_events() -> dict[str, Any]:
     )
     generated: dict[str, Any] = json.loads(made.stdout)
     return generated
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
+    """The templates of all stages, by the names of their stacks."""
+    return app.synthesize(tmp_path_factory.mktemp("templates") / "cdk.out")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
 """CloudFront's part: one public address of a stage, before its API and its buckets. Used by the rehearsal and tests.
 
 `/static` and `/media` come from S3, without that prefix (a function on the viewer's request takes it off), all else
-from the API, the stage as the origin's path. What API Gateway renames keeps that name: CloudFront calls no function on
-the viewer's response when the origin says 400 or more.
-https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/edge-function-restrictions-all.html
+from the API, the stage as the origin's path. A 401 of `/api` gets its challenge back, which API Gateway has renamed: by
+a Lambda@Edge on the origin's response. infrastructure/front.py is the same on AWS.
 """
 
 import http.client
@@ -22,6 +21,7 @@ HOP_BY_HOP = {
     "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
     "transfer-encoding", "upgrade",
 }  # fmt: skip
+RENAMED, CHALLENGE = "x-amzn-remapped-www-authenticate", "WWW-Authenticate"
 PATIENCE = 60  # seconds; the API gives up after 29
 
 
@@ -81,7 +81,8 @@ class PublicOrigin(WebServer):
             "X-Forwarded-For": ", ".join([*said, asked.peer]),
             "X-Origin-Secret": self._origins.secret,
         }
-        return self._ask(connection, asked, f"/{self._origins.stage}{asked.target}", more)
+        answer = self._ask(connection, asked, f"/{self._origins.stage}{asked.target}", more)
+        return challenged(answer) if asked.target.startswith("/api/") else answer
 
     def _ask(self, connection: http.client.HTTPConnection, asked: Asked, target: str, more: dict[str, str]) -> Answered:
         replaced = HOP_BY_HOP | {name.lower() for name in more}
@@ -98,3 +99,9 @@ class PublicOrigin(WebServer):
             return Answered(answer.status, headers, answer.read())
         finally:
             connection.close()
+
+
+def challenged(answer: Answered) -> Answered:
+    """The answer with its challenge under its own name; infrastructure/functions/challenge.js."""
+    named = [(CHALLENGE if name.lower() == RENAMED else name, value) for name, value in answer.headers]
+    return Answered(answer.status, named, answer.body)

@@ -1,0 +1,229 @@
+"""What wakes the functions on AWS and who may, API Gateway's own answers, and what a sleeping database hears of it."""
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import OperationalError, connections
+
+from infrastructure.config import STAGES
+from tests.infrastructure.reading import ACCOUNT, Template, found, only, strings
+from vibecode import aws, problems
+from vibecode.errors import DatabaseAway
+from vibecode.lambda_entry import handler
+from vibecode.local.lambda_runtime import Context
+from vibecode.local.provision import mappings
+from vibecode.resources import ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
+
+type Templates = Mapping[str, Template]
+
+REGION = "eu-north-1"
+SCHEDULED = re.compile(r"(rate|cron|at)\(.+\)")
+DAY = 24 * 60
+# What AWS does by the clock in a stage, and why it is no connection: each is read here before it is let in.
+ASKS_NOBODY = {"AWS::Backup::BackupPlan": "copies the cluster's storage"}
+
+
+def resources(stage: str) -> Resources:
+    """A stage's names as its templates have them."""
+    return Resources(stage=stage, region=REGION, account=ACCOUNT)
+
+
+@pytest.fixture(params=STAGES)
+def stage(request: pytest.FixtureRequest) -> str:
+    """Each stage."""
+    return str(request.param)
+
+
+@pytest.fixture
+def after(templates: Templates, stage: str) -> Template:
+    """The stack after Zappa."""
+    return templates[f"vibecode-{stage}-integrations"]
+
+
+# --- queues, clock, callers ------------------------------------------------------------------------------------------
+def test_the_queues_feed_the_worker_as_they_do_on_this_machine(after: Template, stage: str) -> None:
+    made = found(after, "AWS::Lambda::EventSourceMapping").values()
+
+    assert _sorted(made) == _sorted(mappings(resources(stage)))
+
+
+def test_the_clock_runs_what_is_declared(after: Template, stage: str) -> None:
+    sleeps = STAGES[stage].database_sleeps
+    named = resources(stage)
+
+    rules = {rule["Name"]: rule for rule in found(after, "AWS::Events::Rule").values()}
+
+    assert {name: rule["ScheduleExpression"] for name, rule in rules.items()} == {
+        named.schedule_name(schedule.key): schedule.rate(database_sleeps=sleeps) for schedule in SCHEDULES
+    }
+    for rule in rules.values():
+        [target] = rule["Targets"]
+        assert target["Arn"] == named.worker_arn
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 3600
+
+
+def test_each_caller_of_the_worker_is_named_and_there_is_no_other(
+    templates: Templates, after: Template, stage: str
+) -> None:
+    permissions = found(after, "AWS::Lambda::Permission").values()
+    rules = {f"<{name}.Arn>" for name in found(after, "AWS::Events::Rule")}
+    callers = {(each["Principal"], each["SourceArn"]) for each in permissions}
+
+    assert {source for principal, source in callers if principal == "events.amazonaws.com"} == rules
+    routes = {source for principal, source in callers if principal == "apigateway.amazonaws.com"}
+    assert {source.rpartition("/")[2] for source in routes} == set(ROUTES)
+    assert all(re.fullmatch(rf"arn:aws:execute-api:{REGION}:{ACCOUNT}:<[^>]+>/{stage}/\$\w+", each) for each in routes)
+    pools = [source for principal, source in callers if principal == "cognito-idp.amazonaws.com"]
+    assert len(pools) == bool(TRIGGERS)
+    assert len(callers) == len(rules) + len(routes) + len(pools) == len(permissions)
+    for each in permissions:
+        assert each["FunctionName"] == resources(stage).worker
+        assert each["Action"] == "lambda:InvokeFunction"
+
+
+def test_the_websocket_api_has_the_workers_routes(templates: Templates, stage: str) -> None:
+    live = templates[f"vibecode-{stage}-live"]
+    integration = only(live, "AWS::ApiGatewayV2::Integration")
+    deployed = only(live, "AWS::ApiGatewayV2::Stage")
+
+    assert {route["RouteKey"] for route in found(live, "AWS::ApiGatewayV2::Route").values()} == set(ROUTES)
+    assert f"/functions/{resources(stage).worker_arn}/invocations" in integration["IntegrationUri"]
+    assert deployed["StageName"] == stage
+    assert deployed["DefaultRouteSettings"]["ThrottlingRateLimit"] > 0
+    logged = json.loads(deployed["AccessLogSettings"]["Format"])
+    assert not any("query" in value.lower() for value in logged.values()), "a ticket stands there"
+
+
+# --- API Gateway's own answers ---------------------------------------------------------------------------------------
+def test_what_api_gateway_says_itself_is_a_problem_as_ours_are(after: Template) -> None:
+    answers = found(after, "AWS::ApiGateway::GatewayResponse").values()
+    ours = problems.problem(404, "/", "")
+
+    assert {"DEFAULT_4XX", "DEFAULT_5XX", "REQUEST_TOO_LARGE", "THROTTLED", "INTEGRATION_TIMEOUT"} <= {
+        answer["ResponseType"] for answer in answers
+    }
+    for answer in answers:
+        written = answer["ResponseTemplates"]["application/json"]
+        body = json.loads(written.replace("$context.error.messageString", '"Said by AWS"'))
+        headers = {
+            name.removeprefix("gatewayresponse.header."): value.strip("'")
+            for name, value in answer["ResponseParameters"].items()
+        }
+        assert body["type"].endswith(f"/api/problems#{body['code']}")
+        assert headers["Content-Type"] == problems.CONTENT_TYPE
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        if answer["ResponseType"].startswith("DEFAULT_"):
+            assert ours.keys() - body.keys() == {"status", "instance"}
+            continue
+        status = int(answer["StatusCode"])
+        assert ours.keys() - body.keys() == {"instance"}
+        assert (body["status"], body["code"]) == (status, problems.CODE_OF[status])
+        assert ("Retry-After" in headers) == (status in {429, 504})
+
+
+def test_the_api_is_deployed_after_its_answers_are_made_and_the_last_deployment_stays(after: Template) -> None:
+    [deployment] = [each for each in after["Resources"].values() if each["Type"] == "AWS::ApiGateway::Deployment"]
+
+    assert set(deployment["DependsOn"]) == set(found(after, "AWS::ApiGateway::GatewayResponse"))
+    assert deployment["DeletionPolicy"] == "Retain"
+
+
+# --- a sleeping database ---------------------------------------------------------------------------------------------
+def scheduled(templates: Templates, stage: str) -> list[tuple[str, Any]]:
+    """Everything in a stage's templates that happens by the clock, whatever it is: type and properties."""
+    return [
+        (resource["Type"], properties)
+        for name, template in templates.items()
+        if name.startswith(f"vibecode-{stage}-")
+        for logical_id, resource in template["Resources"].items()
+        for properties in [found(template, resource["Type"])[logical_id]]
+        if any(SCHEDULED.fullmatch(each) for each in strings(properties))
+    ]
+
+
+SLEEPING = [name for name, each in STAGES.items() if each.database_sleeps]
+
+
+@pytest.mark.parametrize("stage", SLEEPING)
+def test_where_the_database_sleeps_nothing_that_may_wake_it_runs_more_than_once_a_day(
+    templates: Templates, stage: str
+) -> None:
+    ours = {resources(stage).schedule_name(schedule.key): schedule for schedule in SCHEDULES}
+    clock = scheduled(templates, stage)
+
+    assert {kind for kind, _ in clock} == {"AWS::Events::Rule", *ASKS_NOBODY}
+    rules = [rule for kind, rule in clock if kind == "AWS::Events::Rule"]
+    assert {rule["Name"] for rule in rules} == set(ours)
+    for rule in rules:
+        if ours[rule["Name"]].wakes_database:
+            assert rule["ScheduleExpression"] == f"rate({DAY} minutes)", rule["Name"]
+
+
+@pytest.mark.parametrize("stage", SLEEPING)
+def test_where_the_database_sleeps_it_is_let_sleep(templates: Templates, stage: str) -> None:
+    data = templates[f"vibecode-{stage}-data"]
+    cluster = only(data, "AWS::RDS::DBCluster")
+    parameters = only(data, "AWS::RDS::DBClusterParameterGroup")["Parameters"]
+
+    scaling = cluster["ServerlessV2ScalingConfiguration"]
+    assert scaling["MinCapacity"] == 0
+    assert int(parameters["idle_session_timeout"]) / 1000 < scaling["SecondsUntilAutoPause"]
+    assert found(data, "AWS::RDS::DBProxy") == {}, "it would hold connections"
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How often a connection was asked for; the database is asleep."""
+    asked: list[str] = []
+
+    def ensure_connection(*_: object) -> None:
+        asked.append("connection")
+        raise OperationalError("asleep")
+
+    monkeypatch.setattr(type(connections["default"]), "ensure_connection", ensure_connection)
+    return asked
+
+
+def run_by_clock(schedule: Schedule) -> None:
+    """As EventBridge does it."""
+    event = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "source": "aws.events",
+        "detail-type": "Scheduled Event",
+        "resources": [django_settings.RESOURCES.rule_arn(schedule.key)],
+        "detail": {},
+    }
+    handler(event, Context("worker"))
+
+
+@pytest.mark.parametrize("key", [schedule.key for schedule in SCHEDULES if not schedule.wakes_database])
+def test_what_runs_oftener_does_its_work_without_a_connection(key: str, woken: list[str], settings: Any) -> None:
+    [schedule] = [schedule for schedule in SCHEDULES if schedule.key == key]
+    settings.WEBSOCKET_API_URL = "http://127.0.0.1:9"
+    table, row = settings.RESOURCES.connections_table, {"userId": {"S": "TICKET#old"}, "connectionId": {"S": "-"}}
+    aws.client("dynamodb").put_item(TableName=table, Item=row | {"expiresAt": {"N": str(int(time.time()) - 1)}})
+
+    run_by_clock(schedule)
+
+    assert woken == []
+    assert "Item" not in aws.client("dynamodb").get_item(TableName=table, Key=row), "it had nothing to do"
+
+
+def test_a_connection_would_have_been_seen(woken: list[str]) -> None:
+    [sweep] = [schedule for schedule in SCHEDULES if schedule.key == "sweep-outbox"]
+
+    with pytest.raises(DatabaseAway):
+        run_by_clock(sweep)
+
+    assert woken != []
+
+
+def _sorted(made: Any) -> list[dict[str, Any]]:
+    return sorted(map(dict, made), key=lambda each: str(each["EventSourceArn"]))
