@@ -18,7 +18,10 @@ from infrastructure import judging
 from infrastructure.config import REGION, STAGES, Stage
 from infrastructure.data import Data
 from infrastructure.foundation import Foundation
+from infrastructure.identity import Identity
+from infrastructure.messaging import Messaging
 from infrastructure.network import Network
+from infrastructure.workflow import Workflow
 from vibecode.resources import PROJECT, Resources
 
 # What CDK does better since it was first released, and only where one asks for it.
@@ -71,7 +74,35 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         key=foundation.key,
         **named("data", "personal"),
     )
-    return [foundation, network, data]
+    messaging = Messaging(
+        scope,
+        "messaging",
+        resources=resources,
+        domain=stage.domain,
+        hosted_zone=stage.hosted_zone,
+        key=foundation.key,
+        **named("messaging", "personal"),
+    )
+    workflow = Workflow(
+        scope,
+        "workflow",
+        resources=resources,
+        log_days=stage.log_days,
+        key=foundation.key,
+        **named("workflow", "internal"),
+    )
+    identity = Identity(
+        scope,
+        "identity",
+        resources=resources,
+        public_url=f"https://{stage.domain or 'pending.invalid'}",
+        domain=stage.domain,
+        database_sleeps=stage.database_sleeps,
+        log_days=stage.log_days,
+        key=foundation.key,
+        **named("identity", "personal"),
+    )
+    return [foundation, network, data, messaging, workflow, identity]
 
 
 def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:

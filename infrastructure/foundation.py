@@ -34,7 +34,9 @@ class Foundation(cdk.Stack):
             self.key.add_to_resource_policy(
                 iam.PolicyStatement(
                     sid=f"{service.capitalize()}WritesForUs",
-                    actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                    # The last two are EventBridge's, for buses and archives.
+                    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-key-policy.html
+                    actions=["kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"],
                     principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
                     resources=["*"],  # in a key's policy: this key
                     conditions={"StringEquals": {"aws:SourceAccount": self.account}},
@@ -51,6 +53,16 @@ class Foundation(cdk.Stack):
                         "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{self.region}:{self.account}:log-group:*"
                     }
                 },
+            )
+        )
+        # The service that carries what Step Functions logs; AWS names no condition that it would meet.
+        # https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsAreDelivered",
+                actions=["kms:Decrypt"],
+                principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
+                resources=["*"],  # in a key's policy: this key
             )
         )
         # S3 delivers its logs under a key of its own only, and to nobody's ownership but the bucket's policy.
