@@ -15,6 +15,8 @@ from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
 WRITERS = ("events", "sns", "ses", "cloudwatch", "budgets", "costalerts")
+# For a bus, and for its archive. https://docs.aws.amazon.com/eventbridge/latest/userguide/encryption-archives.html
+MORE = {"events": ("kms:DescribeKey", "kms:ReEncrypt*")}
 
 
 class Foundation(cdk.Stack):
@@ -34,9 +36,7 @@ class Foundation(cdk.Stack):
             self.key.add_to_resource_policy(
                 iam.PolicyStatement(
                     sid=f"{service.capitalize()}WritesForUs",
-                    # The last two are EventBridge's, for buses and archives.
-                    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-key-policy.html
-                    actions=["kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"],
+                    actions=["kms:Decrypt", "kms:GenerateDataKey*", *MORE.get(service, ())],
                     principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
                     resources=["*"],  # in a key's policy: this key
                     conditions={"StringEquals": {"aws:SourceAccount": self.account}},

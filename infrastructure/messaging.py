@@ -51,14 +51,14 @@ class Messaging(cdk.Stack):
             self._sender(domain, hosted_zone)
 
     # --- facts -------------------------------------------------------------------------------------------------------
-    def _bus(self, resources: Resources, key: kms.IKey) -> events.EventBus:
+    def _bus(self, resources: Resources, key: kms.IKey) -> events.CfnEventBus:
         """What it should lose is in the outbox still, and sent again by the operation replay-events."""
-        bus = events.EventBus(self, "Bus", event_bus_name=resources.bus, kms_key=key)
+        bus = events.CfnEventBus(self, "Bus", name=resources.bus, kms_key_identifier=key.key_arn)
         events.CfnArchive(
             self,
             "Archive",
             archive_name=resources.archive,
-            source_arn=bus.event_bus_arn,
+            source_arn=bus.attr_arn,
             retention_days=ARCHIVE_DAYS,
             kms_key_identifier=key.key_arn,
         )
@@ -98,7 +98,7 @@ class Messaging(cdk.Stack):
             self,
             f"{queue.key}-rule",
             name=resources.queue_name(queue.key),
-            event_bus_name=None if queue.source else self.bus.event_bus_name,  # AWS itself speaks on the default bus
+            event_bus_name=None if queue.source else self.bus.ref,  # AWS itself speaks on the default bus
             event_pattern=dict(resources.pattern_of(queue)),
             targets=[
                 events.CfnRule.TargetProperty(
