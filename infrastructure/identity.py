@@ -58,7 +58,7 @@ class Identity(cdk.Stack):
         )
         self.client = self._client(resources, public_url)
         self.desk = self._desk(resources, public_url)
-        self.sign_in_url = sign_in.base_url()
+        self.sign_in_origin = sign_in.base_url()
         self._own_folders(resources, key)
 
     # --- the pool ----------------------------------------------------------------------------------------------------
