@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from moto import mock_aws
 
 from infrastructure.config import REGION as REAL_REGION
@@ -53,7 +54,8 @@ def in_local_aws(stage: str) -> Described:
 
 
 def _ask(service: str) -> Any:
-    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # any service
+    ours = Config(ignore_configured_endpoint_urls=True)  # not the AWS of the tests, which the environment names
+    return boto3.client(service, region_name=REGION, config=ours)  # type: ignore[call-overload]  # any service
 
 
 def _local_queues() -> Described:
