@@ -1,4 +1,4 @@
-"""The account's doors on Lambda: the websocket API's three routes and Cognito's trigger. Called by the Lambda entry."""
+"""The account's doors on Lambda: the websocket API's routes and Cognito's triggers. Called by the Lambda entry."""
 
 from typing import Any
 
@@ -44,4 +44,9 @@ def on_sign_up_confirmed(event: LambdaEvent, context: object) -> LambdaEvent:  #
     except DatabaseError as error:
         # Cognito has confirmed them already and would tell them that it failed. Their first request makes the user.
         log.error("a new user waits for their first request", error=str(error))
+    return event
+
+
+def on_password_changed(event: LambdaEvent, context: object) -> LambdaEvent:  # noqa: ARG001 -- Lambda's signature
+    """Cognito's PostConfirmation once more, for who has forgotten their password: we have nothing to add."""
     return event

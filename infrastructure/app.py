@@ -19,9 +19,13 @@ from infrastructure.config import EDGE_REGION, REGION, STAGES, Stage
 from infrastructure.data import Data
 from infrastructure.foundation import Foundation
 from infrastructure.front import Front
+from infrastructure.identity import Identity
 from infrastructure.integrations import Integrations
 from infrastructure.live import Live
+from infrastructure.messaging import Messaging
 from infrastructure.network import Network
+from infrastructure.runtime import Runtime
+from infrastructure.workflow import Workflow
 from infrastructure.worldwide import Worldwide
 from vibecode.resources import PROJECT, Resources
 
@@ -75,6 +79,23 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         key=foundation.key,
         **named("data", "personal"),
     )
+    messaging = Messaging(
+        scope,
+        "messaging",
+        resources=resources,
+        domain=stage.domain,
+        hosted_zone=stage.hosted_zone,
+        key=foundation.key,
+        **named("messaging", "personal"),
+    )
+    workflow = Workflow(
+        scope,
+        "workflow",
+        resources=resources,
+        log_days=stage.log_days,
+        key=foundation.key,
+        **named("workflow", "internal"),
+    )
     live = Live(scope, "live", stage=stage, resources=resources, key=foundation.key, **named("live", "personal"))
     worldwide = Worldwide(
         scope,
@@ -92,17 +113,50 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         access_logs=foundation.access_logs.bucket_name,
         **named("front", "personal"),
     )
+    identity = Identity(
+        scope,
+        "identity",
+        resources=resources,
+        public_url=front.public_url,
+        domain=stage.domain,
+        database_sleeps=stage.database_sleeps,
+        log_days=stage.log_days,
+        key=foundation.key,
+        **named("identity", "personal"),
+    )
+    runtime = Runtime(
+        scope,
+        "runtime",
+        stage=stage,
+        resources=resources,
+        network=network,
+        data=data,
+        key=foundation.key,
+        packages_bucket=foundation.packages.bucket_name,
+        media_bucket=front.media_bucket,
+        public_url=front.public_url,
+        user_pool_id=identity.pool.user_pool_id,
+        client_id=identity.client.ref,
+        desk_client_id=identity.desk.ref,
+        sign_in_origin=identity.sign_in_origin,
+        connections_arn=live.connections_arn,
+        websocket_url=live.url,
+        websocket_api_url=live.connections_url,
+        **named("runtime", "personal"),
+    )
     integrations = Integrations(
         scope,
         "integrations",
         stage=stage,
         resources=resources,
         live=live,
-        user_pool_arn=f"arn:aws:cognito-idp:{REGION}:{cdk.Aws.ACCOUNT_ID}:userpool/*",
+        user_pool_arn=identity.pool.user_pool_arn,
         public_url=front.public_url,
         **named("integrations", "internal"),
     )
-    return [foundation, network, data, live, worldwide, front, integrations]
+    return [
+        foundation, network, data, messaging, workflow, live, worldwide, front, identity, runtime, integrations,
+    ]  # fmt: skip
 
 
 def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:

@@ -15,6 +15,8 @@ from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
 WRITERS = ("events", "sns", "ses", "cloudwatch", "budgets", "costalerts")
+# For a bus, and for its archive. https://docs.aws.amazon.com/eventbridge/latest/userguide/encryption-archives.html
+MORE = {"events": ("kms:DescribeKey", "kms:ReEncrypt*")}
 
 
 class Foundation(cdk.Stack):
@@ -34,7 +36,7 @@ class Foundation(cdk.Stack):
             self.key.add_to_resource_policy(
                 iam.PolicyStatement(
                     sid=f"{service.capitalize()}WritesForUs",
-                    actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+                    actions=["kms:Decrypt", "kms:GenerateDataKey*", *MORE.get(service, ())],
                     principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
                     resources=["*"],  # in a key's policy: this key
                     conditions={"StringEquals": {"aws:SourceAccount": self.account}},
@@ -66,6 +68,16 @@ class Foundation(cdk.Stack):
                         "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{resources.prefix}-media-{self.account}"
                     },
                 },
+            )
+        )
+        # The service that carries what Step Functions logs; AWS names no condition that it would meet.
+        # https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
+        self.key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsAreDelivered",
+                actions=["kms:Decrypt"],
+                principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
+                resources=["*"],  # in a key's policy: this key
             )
         )
         # S3 delivers its logs under a key of its own only, and to nobody's ownership but the bucket's policy.

@@ -6,6 +6,7 @@ and real cannot drift apart. Longer than most modules: who asks what there is re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 PROJECT = "vibecode"
 LOCAL_ACCOUNT = "123456789012"
@@ -206,8 +207,12 @@ OPERATIONS: Mapping[str, str] = {
     "rebuild-figures": "orders.operations.rebuild_figures",
 }
 
-# Cognito's triggers that we answer, each exactly (event, context) and giving the event back.
-TRIGGERS: Mapping[str, str] = {"PostConfirmation_ConfirmSignUp": "accounts.consumers.on_sign_up_confirmed"}
+# Cognito's triggers that we answer, each exactly (event, context) and giving the event back: all that our pool names,
+# as it tells people that something failed where nobody answers.
+TRIGGERS: Mapping[str, str] = {
+    "PostConfirmation_ConfirmSignUp": "accounts.consumers.on_sign_up_confirmed",
+    "PostConfirmation_ConfirmForgotPassword": "accounts.consumers.on_password_changed",
+}
 
 
 def bucket_cors(origins: Sequence[str]) -> list[dict[str, object]]:
@@ -312,6 +317,16 @@ class Resources:
         """The same as an address."""
         host = self.endpoint or f"https://sqs.{self.region}.amazonaws.com"
         return f"{host}/{self.account}/{self.queue_name(key, dead=dead)}"
+
+    def pattern_of(self, queue: Queue) -> Mapping[str, Any]:
+        """The event pattern of a queue's rule; empty where no rule feeds it.
+
+        Of SES's news those of this stage's mails alone: others would wake its database.
+        """
+        if queue.source != "aws.ses":
+            return queue.pattern
+        ours = {"mail": {"tags": {"ses:configuration-set": [self.mail_configuration]}}}
+        return {**queue.pattern, "detail": ours}
 
     def queue_of(self, arn: str) -> Queue | None:
         """The queue of ours behind an ARN, whose messages we handle; None for every other."""

@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from pytest_django import DjangoDbBlocker
 
-from accounts.consumers import on_connect, on_disconnect, on_message, on_sign_up_confirmed
+from accounts.consumers import on_connect, on_disconnect, on_message, on_password_changed, on_sign_up_confirmed
 from accounts.models import User
 from tests.accounts.forge import claims, sign
 from tests.in_process import Caller
@@ -217,6 +217,15 @@ def test_an_address_that_is_not_verified_counts_for_nothing(db: None, verified: 
     on_sign_up_confirmed(confirmed(sub, email="ada@example.com", **verified), None)
 
     assert User.objects.get(cognito_sub=sub).email == ""
+
+
+def test_who_has_forgotten_their_password_is_let_through_and_nobody_is_made(db: None) -> None:
+    sub = somebody()
+    event = confirmed(sub, email="ada@example.com") | {"triggerSource": "PostConfirmation_ConfirmForgotPassword"}
+
+    assert on_password_changed(json.loads(json.dumps(event)), None) == event
+
+    assert not User.objects.filter(cognito_sub=sub).exists()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""AWS's own event documents, and the package unpacked as Lambda does it."""
+"""AWS's own event documents, the stacks' templates, and the package unpacked as Lambda does it."""
 
 import json
 import os
@@ -47,8 +47,10 @@ def aws_events() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
-    """The templates of all stages, by the names of their stacks."""
-    return app.synthesize(tmp_path_factory.mktemp("templates") / "cdk.out")
+    """The templates of all stages, by the names of their stacks: made once."""
+    from infrastructure.app import synthesize  # CDK takes seconds to import
+
+    return synthesize(tmp_path_factory.mktemp("stacks"))
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def _make_queue(queue: Queue, resources: Resources) -> None:
     )
     if queue.pattern:
         bus = None if queue.source else resources.bus  # other services speak on the default bus
-        events.put_rule(name, event_pattern=json.dumps(queue.pattern), event_bus_arn=bus)
+        events.put_rule(name, event_pattern=json.dumps(resources.pattern_of(queue)), event_bus_arn=bus)
         events.put_targets(name, bus, [{"Id": "queue", "Arn": resources.queue_arn(queue.key)}])
 
 
