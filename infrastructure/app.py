@@ -19,6 +19,7 @@ from infrastructure.config import REGION, STAGES, Stage
 from infrastructure.data import Data
 from infrastructure.foundation import Foundation
 from infrastructure.network import Network
+from infrastructure.runtime import Runtime
 from vibecode.resources import PROJECT, Resources
 
 # What CDK does better since it was first released, and only where one asks for it.
@@ -71,7 +72,31 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         key=foundation.key,
         **named("data", "personal"),
     )
-    return [foundation, network, data]
+    runtime = Runtime(
+        scope,
+        "runtime",
+        stage=stage,
+        resources=resources,
+        network=network,
+        data=data,
+        key=foundation.key,
+        packages_bucket=foundation.packages.bucket_name,
+        media_bucket=f"{resources.prefix}-media-{resources.account}",
+        # until their stacks are here: the merge takes each from the stack that its name begins with
+        public_url=cdk.CfnParameter(network, "FrontPublicUrl").value_as_string,
+        user_pool_id=cdk.CfnParameter(network, "IdentityUserPoolId").value_as_string,
+        client_id=cdk.CfnParameter(network, "IdentityClientId").value_as_string,
+        desk_client_id=cdk.CfnParameter(network, "IdentityDeskClientId").value_as_string,
+        sign_in_origin=cdk.CfnParameter(network, "IdentitySignInOrigin").value_as_string,
+        identity_pool_id=cdk.CfnParameter(network, "IdentityPoolId").value_as_string,
+        websocket_api_id=network.export_value(
+            cdk.CfnParameter(network, "LiveApiId").value_as_string, name=f"{stage.prefix}-live-api-id"
+        ),
+        websocket_url=cdk.CfnParameter(network, "LiveUrl").value_as_string,
+        websocket_api_url=cdk.CfnParameter(network, "LiveApiUrl").value_as_string,
+        **named("runtime", "personal"),
+    )
+    return [foundation, network, data, runtime]
 
 
 def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
