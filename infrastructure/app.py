@@ -87,13 +87,11 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         user_pool_id=cdk.CfnParameter(network, "IdentityUserPoolId").value_as_string,
         client_id=cdk.CfnParameter(network, "IdentityClientId").value_as_string,
         desk_client_id=cdk.CfnParameter(network, "IdentityDeskClientId").value_as_string,
-        sign_in_origin=cdk.CfnParameter(network, "IdentitySignInOrigin").value_as_string,
-        identity_pool_id=cdk.CfnParameter(network, "IdentityPoolId").value_as_string,
-        websocket_api_id=network.export_value(
-            cdk.CfnParameter(network, "LiveApiId").value_as_string, name=f"{stage.prefix}-live-api-id"
-        ),
+        sign_in_origin=cdk.CfnParameter(network, "IdentitySignInUrl").value_as_string,
+        connections_arn=f"arn:aws:execute-api:{REGION}:{resources.account}:"
+        f"{cdk.CfnParameter(network, 'LiveApiId').value_as_string}/{stage.name}/*/@connections/*",
         websocket_url=cdk.CfnParameter(network, "LiveUrl").value_as_string,
-        websocket_api_url=cdk.CfnParameter(network, "LiveApiUrl").value_as_string,
+        websocket_api_url=cdk.CfnParameter(network, "LiveConnectionsUrl").value_as_string,
         **named("runtime", "personal"),
     )
     return [foundation, network, data, runtime]

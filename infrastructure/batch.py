@@ -87,6 +87,8 @@ class Batch(Construct):
         )
         tag.override_logical_id("ImageTag")
         logs = log_group(self, "Logs", f"/{self._resources.prefix}/batch", days=self._stage.log_days, key=self._key)
+        shared = self._shared_files() if self._stage.shared_files else None
+        may = [*statements, may_mount(shared)] if shared else statements
         task = ecs.FargateTaskDefinition(
             self,
             "Task",
@@ -96,7 +98,7 @@ class Batch(Construct):
             runtime_platform=ecs.RuntimePlatform(
                 cpu_architecture=ecs.CpuArchitecture.ARM64, operating_system_family=ecs.OperatingSystemFamily.LINUX
             ),
-            task_role=self._role("batch", statements).without_policy_updates(),
+            task_role=self._role("batch", may).without_policy_updates(),
             execution_role=self._role(
                 "batch-start", self._to_start(images, logs.log_group_arn)
             ).without_policy_updates(),
@@ -105,7 +107,7 @@ class Batch(Construct):
         container = task.add_container(
             "app",
             image=ecs.ContainerImage.from_ecr_repository(images, tag.value_as_string),
-            command=["python", "manage.py", "work_queue", QUEUE],
+            command=["python", "-m", "django", "work_queue", QUEUE],
             environment={
                 **environment,
                 "STAGE": self._stage.name,
@@ -119,8 +121,8 @@ class Batch(Construct):
         )
         container.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume="tmp", read_only=False))  # noqa: S108 -- a volume of the task's own
         accept(task, {"ECS2": "Nothing in it is secret: secrets are read by ARN, with the task's role"})
-        if self._stage.shared_files:
-            self._share_files(task, container)
+        if shared:
+            self._mount(shared, task, container)
         return task
 
     def _to_start(self, images: ecr.IRepository, log_group_arn: str) -> Statements:
@@ -181,8 +183,8 @@ class Batch(Construct):
         )
 
     # --- shared files ------------------------------------------------------------------------------------------------
-    def _share_files(self, task: ecs.FargateTaskDefinition, container: ecs.ContainerDefinition) -> None:
-        """A folder that all containers see, as the one user whom they run as."""
+    def _shared_files(self) -> efs.AccessPoint:
+        """A folder that all containers see, as the one user whom they run as; nobody else, and only by TLS."""
         files = efs.FileSystem(
             self,
             "Files",
@@ -193,22 +195,48 @@ class Batch(Construct):
             encrypted=True,
             kms_key=self._key,
             enable_automatic_backups=True,
-            allow_anonymous_access=False,
             lifecycle_policy=efs.LifecyclePolicy.AFTER_30_DAYS,
+            # It allows nothing: who has no right of their own to mount it, as the task has, is refused.
+            file_system_policy=iam.PolicyDocument(
+                statements=[
+                    iam.PolicyStatement(
+                        sid="ByTlsOnly",
+                        effect=iam.Effect.DENY,
+                        principals=[iam.AnyPrincipal()],
+                        actions=["elasticfilesystem:*"],
+                        conditions={"Bool": {"aws:SecureTransport": "false"}},
+                    )
+                ]
+            ),
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        point = files.add_access_point(
+        accept(files, {"EFSInBackupPlan": "EFS backs it up by itself, every day, for 35 days"})
+        return files.add_access_point(
             "Shared",
             path="/shared",
             create_acl=efs.Acl(owner_uid=str(USER), owner_gid=str(USER), permissions="750"),
             posix_user=efs.PosixUser(uid=str(USER), gid=str(USER)),
         )
+
+    def _mount(
+        self, shared: efs.AccessPoint, task: ecs.FargateTaskDefinition, container: ecs.ContainerDefinition
+    ) -> None:
         task.add_volume(
             name="shared",
             efs_volume_configuration=ecs.EfsVolumeConfiguration(
-                file_system_id=files.file_system_id,
+                file_system_id=shared.file_system.file_system_id,
                 transit_encryption="ENABLED",
-                authorization_config=ecs.AuthorizationConfig(access_point_id=point.access_point_id, iam="ENABLED"),
+                authorization_config=ecs.AuthorizationConfig(access_point_id=shared.access_point_id, iam="ENABLED"),
             ),
         )
         container.add_mount_points(ecs.MountPoint(container_path=SHARED, source_volume="shared", read_only=False))
+
+
+def may_mount(shared: efs.AccessPoint) -> iam.PolicyStatement:
+    """Through the one access point alone."""
+    return allow(
+        "ShareFiles",
+        ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
+        [shared.file_system.file_system_arn],
+        {"StringEquals": {"elasticfilesystem:AccessPointArn": shared.access_point_arn}},
+    )

@@ -4,6 +4,7 @@ Each statement was read from the code that calls (vibecode/aws.py and who asks i
 sid says what for. Where a resource is `*`, AWS offers no other: EVERYWHERE says so, action by action.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Permissions:
     media_bucket: str
     may_sign_in: Callable[[str], Sequence[str]]  # the ARNs for a role of PostgreSQL
     user_pool_id: str
-    websocket_api_id: str  # as another stack exports it
+    connections_arn: str  # of the websocket API
     sender: str  # the address in MAIL_FROM
 
     # --- what each may do ----------------------------------------------------------------------------------------
@@ -200,13 +201,11 @@ class Permissions:
         ]
 
     def _websocket(self) -> Statements:
-        api = self._arn("execute-api", self.websocket_api_id)
-        posts = [f"{api}/*/{method}/@connections/*" for method in ("POST", "DELETE")]
         rows = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:Scan"]
         return [
             allow("RememberConnections", rows, [self._table]),
             allow("FindConnections", ["dynamodb:Query"], [f"{self._table}/index/{INDEX}"]),
-            allow("PushToCustomers", ["execute-api:ManageConnections"], posts),
+            allow("PushToCustomers", ["execute-api:ManageConnections"], [self.connections_arn]),
         ]
 
     def _write_to_customers(self) -> iam.PolicyStatement:
@@ -273,12 +272,18 @@ def wildcards(scope: Construct, statements: Statements) -> dict[str, str]:
 
 
 def _as_nag_says(scope: Construct, resource: str) -> str:
-    """A resource as cdk-nag writes what only CloudFormation knows: by its name."""
-    resolved = cdk.Stack.of(scope).resolve(resource)
+    """A resource as cdk-nag writes what only CloudFormation knows: by its name, or that of the other stack's export."""
+    mine = cdk.Stack.of(scope)
+    resolved = mine.resolve(resource)
     parts = [resolved] if isinstance(resolved, str) else resolved["Fn::Join"][1]
+    names = {
+        json.dumps(mine.resolve(token)): mine.resolve(cdk.Stack.of(token.target).export_value(token))["Fn::ImportValue"]
+        for token in cdk.Tokenization.reverse_string(resource).tokens
+        if cdk.Reference.is_reference(token) and cdk.Stack.of(token.target).node.path != mine.node.path
+    }
     return "".join(
         re.sub(r"\$\{([^}]+)\}", r"<\1>", part)
         if isinstance(part, str)
-        else part.get("Fn::ImportValue") or f"<{part['Ref']}>"
+        else names.get(json.dumps(part), f"<{part.get('Ref')}>")
         for part in parts
     )

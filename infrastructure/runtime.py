@@ -9,7 +9,6 @@ from email.utils import parseaddr
 from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -22,12 +21,11 @@ from infrastructure.config import Stage
 from infrastructure.data import APPLICATION, DATABASE, OWNER, Data
 from infrastructure.network import PRIVATE, Network
 from infrastructure.parts import accept, log_group
-from infrastructure.permissions import Permissions, Statements, allow, wildcards
-from vibecode.resources import UPLOADS, Resources
+from infrastructure.permissions import Permissions, Statements, wildcards
+from vibecode.resources import Resources
 
 IMAGES = 30  # kept in the repository: to go back to
 RESUMES, AWAKE = "25", "3"  # seconds that a connection is waited for
-OWN_UPLOADS = f"{UPLOADS}people/"  # of the media bucket: a folder for each identity of the pool
 
 
 class Runtime(cdk.Stack):
@@ -50,8 +48,7 @@ class Runtime(cdk.Stack):
         client_id: str,
         desk_client_id: str,
         sign_in_origin: str,
-        identity_pool_id: str,
-        websocket_api_id: str,
+        connections_arn: str,
         websocket_url: str,
         websocket_api_url: str,
         **stack: Any,
@@ -65,14 +62,13 @@ class Runtime(cdk.Stack):
             media_bucket=media_bucket,
             may_sign_in=data.may_sign_in,
             user_pool_id=user_pool_id,
-            websocket_api_id=websocket_api_id,
+            connections_arn=connections_arn,
             sender=parseaddr(stage.sender)[1],
         )
         self.web = self._function_role("Web", f"{resources.prefix}-web", permissions.of_web())
         self.worker = self._function_role("Worker", f"{resources.prefix}-worker", permissions.of_worker())
         for which, function in (("WebLogs", resources.prefix), ("WorkerLogs", resources.worker)):
             log_group(self, which, f"/aws/lambda/{function}", days=stage.log_days, key=key)
-        self._let_customers_keep_files(resources, key, media_bucket, identity_pool_id)
         self.images = self._images(resources, key)
         environment = self._environment(stage, data) | {
             "PUBLIC_URL": public_url,
@@ -137,52 +133,6 @@ class Runtime(cdk.Stack):
             )
             accept(policy, wildcards(self, statements))
         return role
-
-    def _let_customers_keep_files(
-        self, resources: Resources, key: kms.IKey, media_bucket: str, identity_pool_id: str
-    ) -> None:
-        """Who is signed in may keep files in a folder of their own, named after their identity, and see no other."""
-        of_the_pool = {
-            "StringEquals": {"cognito-identity.amazonaws.com:aud": identity_pool_id},
-            "ForAnyValue:StringLike": {"cognito-identity.amazonaws.com:amr": "authenticated"},
-        }
-        mine = f"{OWN_UPLOADS}${{cognito-identity.amazonaws.com:sub}}/*"
-        statements = [
-            allow(
-                "KeepOnesOwnFiles",
-                ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-                [f"arn:aws:s3:::{media_bucket}/{mine}"],
-            ),
-            allow(
-                "ListOnesOwnFiles",
-                ["s3:ListBucket"],
-                [f"arn:aws:s3:::{media_bucket}"],
-                {"StringLike": {"s3:prefix": [mine]}},
-            ),
-            allow(
-                "UseTheKey",
-                ["kms:Decrypt", "kms:GenerateDataKey"],
-                [key.key_arn],
-                {"StringEquals": {"kms:ViaService": [f"s3.{self.region}.amazonaws.com"]}},
-            ),
-        ]
-        role = iam.Role(
-            self,
-            "SignedIn",
-            role_name=f"{resources.prefix}-signed-in",
-            assumed_by=iam.WebIdentityPrincipal("cognito-identity.amazonaws.com", of_the_pool),
-        )
-        policy = iam.ManagedPolicy(
-            self,
-            "SignedInFiles",
-            managed_policy_name=f"{resources.prefix}-signed-in-files",
-            statements=statements,
-            roles=[role],
-        )
-        accept(policy, wildcards(self, statements))
-        cognito.CfnIdentityPoolRoleAttachment(
-            self, "SignedInRole", identity_pool_id=identity_pool_id, roles={"authenticated": role.role_arn}
-        )
 
     # --- the container -----------------------------------------------------------------------------------------------
     def _images(self, resources: Resources, key: kms.IKey) -> ecr.Repository:
