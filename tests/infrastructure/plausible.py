@@ -72,7 +72,9 @@ class Plausible:
             return [self.value(template, each) for each in value]
         if not isinstance(value, dict):
             return value
-        [(function, given)] = value.items() if len(value) == 1 else [("", None)]
+        function: str
+        given: Any
+        function, given = next(iter(value.items())) if len(value) == 1 else ("", None)
         match function:
             case "Ref":
                 return PSEUDO.get(given) or self._told(template, given) or self._attribute(template, given, "")

@@ -12,8 +12,9 @@ from vibecode.wsgi import application
 BALANCER, EDGE, VIEWER = "10.30.0.9", "203.0.113.7", "198.51.100.4"
 
 
-@pytest.fixture(autouse=True)
-def _behind_an_origin(settings: Settings) -> None:
+@pytest.fixture
+def behind_an_origin(settings: Settings) -> None:
+    """A stage as its visitors know it."""
     settings.PUBLIC_URL = "https://shop.example"
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.ORIGIN_SECRET_SHA256 = [hashlib.sha256(b"known").hexdigest()]
@@ -31,7 +32,7 @@ def ask(path: str, **headers: str) -> tuple[str, dict[str, Any]]:
     return said[0], environ
 
 
-def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address() -> None:
+def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address(behind_an_origin: None) -> None:
     status, environ = ask("/nowhere", HTTP_X_ORIGIN_SECRET="known")
 
     assert status.startswith("404")
@@ -40,20 +41,20 @@ def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/healthz/", "/healthzz", "/admin/"])
-def test_who_goes_around_it_is_refused_and_named_by_nothing_they_say(path: str) -> None:
+def test_who_goes_around_it_is_refused_and_named_by_nothing_they_say(behind_an_origin: None, path: str) -> None:
     status, environ = ask(path, HTTP_X_ORIGIN_SECRET="guessed")
 
     assert status.startswith("403")
     assert environ["REMOTE_ADDR"] == BALANCER
 
 
-def test_a_probe_at_the_containers_own_address_is_told_that_it_lives() -> None:
+def test_a_probe_at_the_containers_own_address_is_told_that_it_lives(behind_an_origin: None) -> None:
     status, _ = ask("/healthz")
 
     assert status.startswith("200")
 
 
-def test_without_a_secret_the_server_believes_its_own_eyes(settings: Settings) -> None:
+def test_without_a_secret_the_server_believes_its_own_eyes(behind_an_origin: None, settings: Settings) -> None:
     settings.ORIGIN_SECRET_SHA256 = []
 
     status, environ = ask("/nowhere", HTTP_HOST="shop.example")

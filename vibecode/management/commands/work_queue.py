@@ -27,7 +27,7 @@ log = structlog.stdlib.get_logger("vibecode.work_queue")
 type Messages = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """What Lambda would tell of an invocation: here it lasts until SQS gives the messages to somebody else."""
 
