@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -21,57 +21,59 @@ from vibecode.models import Job
 
 
 @pytest.fixture
-def signals_as_before() -> Iterator[None]:
-    """What the command makes of SIGTERM and Ctrl-C is its own."""
+def work(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """The command with its arguments: what it says. What it makes of signals ends with the test."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
+
+    def work(*arguments: str) -> str:
+        call_command("work_queue", *arguments)
+        return capsys.readouterr().out
+
+    yield work
     for number, handler in kept.items():
         signal.signal(number, handler)
 
 
-def test_what_waits_is_done_and_deleted(
-    clerk: Clerk, signals_as_before: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_waits_is_done_and_deleted(clerk: Clerk, work: Callable[..., str]) -> None:
     make_product()
     job = export_stock(shelves=Stock.objects.all(), form="csv", actor=clerk.actor)
     begin_job(job=job, actor=clerk.actor)
 
-    call_command("work_queue", "jobs", "--until-empty")
+    said = work("jobs", "--until-empty")
 
     job.refresh_from_db()
     assert job.state == Job.State.DONE
-    assert capsys.readouterr().out == "1 done\n"
+    assert said == "1 done\n"
     assert waiting(clerk.queue) == (0, 0)
 
 
-def test_a_message_that_fails_stays_and_holds_up_no_other(
-    clerk: Clerk, signals_as_before: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_message_that_fails_stays_and_holds_up_no_other(clerk: Clerk, work: Callable[..., str]) -> None:
     sqs = aws.client("sqs")
     for body in ("no JSON", '{"job": 404}'):
         sqs.send_message(QueueUrl=clerk.queue, MessageBody=body)
 
-    call_command("work_queue", "jobs", "--until-empty")
+    said = work("jobs", "--until-empty")
 
-    assert capsys.readouterr().out == "1 done\n"
+    assert said == "1 done\n"
     counts = sqs.get_queue_attributes(QueueUrl=clerk.queue, AttributeNames=["All"])["Attributes"]
     left = int(counts["ApproximateNumberOfMessages"]) + int(counts["ApproximateNumberOfMessagesNotVisible"])
     assert left == 1, "it comes back after a pause"
 
 
-def test_it_ends_when_it_is_told_to(clerk: Clerk, signals_as_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_when_it_is_told_to(clerk: Clerk, work: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work_queue, "WAIT_SECONDS", 1)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until the command listens itself
     told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
     told.start()
     began = time.monotonic()
 
-    call_command("work_queue", "jobs")
+    said = work("jobs")
 
+    assert said == "0 done\n"
     assert time.monotonic() - began < 5
     told.join()
 
 
-def test_a_queue_of_nobodys_is_refused() -> None:
+def test_a_queue_of_nobodys_is_refused(work: Callable[..., str]) -> None:
     with pytest.raises(CommandError, match="invalid choice: 'nobodys'"):
-        call_command("work_queue", "nobodys")
+        work("nobodys")

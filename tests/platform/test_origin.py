@@ -1,6 +1,7 @@
 """The public origin before a container: only who comes through it is answered, and believed whom it speaks for."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
@@ -12,27 +13,30 @@ from vibecode.wsgi import application
 BALANCER, EDGE, VIEWER = "10.30.0.9", "203.0.113.7", "198.51.100.4"
 
 
+type Ask = Callable[..., tuple[str, dict[str, Any]]]
+
+
 @pytest.fixture
-def behind_an_origin(settings: Settings) -> None:
-    """A stage as its visitors know it."""
+def ask(settings: Settings) -> Ask:
+    """Ask as a load balancer does: the status, and what the shop took the request for."""
     settings.PUBLIC_URL = "https://shop.example"
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.ORIGIN_SECRET_SHA256 = [hashlib.sha256(b"known").hexdigest()]
 
+    def ask(path: str, **headers: str) -> tuple[str, dict[str, Any]]:
+        environ: dict[str, Any] = {
+            "PATH_INFO": path, "REMOTE_ADDR": BALANCER, "HTTP_HOST": "10.30.0.17:8000",
+            "HTTP_X_FORWARDED_FOR": f"192.0.2.1, {VIEWER}, {EDGE}", "HTTP_X_FORWARDED_PROTO": "https", **headers,
+        }  # fmt: skip
+        setup_testing_defaults(environ)
+        said: list[str] = []
+        application(environ, lambda status, _headers: said.append(status))
+        return said[0], environ
 
-def ask(path: str, **headers: str) -> tuple[str, dict[str, Any]]:
-    """The status of a request that a load balancer passes on, and what the shop took it for."""
-    environ: dict[str, Any] = {
-        "PATH_INFO": path, "REMOTE_ADDR": BALANCER, "HTTP_HOST": "10.30.0.17:8000",
-        "HTTP_X_FORWARDED_FOR": f"192.0.2.1, {VIEWER}, {EDGE}", "HTTP_X_FORWARDED_PROTO": "https", **headers,
-    }  # fmt: skip
-    setup_testing_defaults(environ)
-    said: list[str] = []
-    application(environ, lambda status, _headers: said.append(status))
-    return said[0], environ
+    return ask
 
 
-def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address(behind_an_origin: None) -> None:
+def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address(ask: Ask) -> None:
     status, environ = ask("/nowhere", HTTP_X_ORIGIN_SECRET="known")
 
     assert status.startswith("404")
@@ -41,20 +45,20 @@ def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/healthz/", "/healthzz", "/admin/"])
-def test_who_goes_around_it_is_refused_and_named_by_nothing_they_say(behind_an_origin: None, path: str) -> None:
+def test_who_goes_around_it_is_refused_and_named_by_nothing_they_say(ask: Ask, path: str) -> None:
     status, environ = ask(path, HTTP_X_ORIGIN_SECRET="guessed")
 
     assert status.startswith("403")
     assert environ["REMOTE_ADDR"] == BALANCER
 
 
-def test_a_probe_at_the_containers_own_address_is_told_that_it_lives(behind_an_origin: None) -> None:
+def test_a_probe_at_the_containers_own_address_is_told_that_it_lives(ask: Ask) -> None:
     status, _ = ask("/healthz")
 
     assert status.startswith("200")
 
 
-def test_without_a_secret_the_server_believes_its_own_eyes(behind_an_origin: None, settings: Settings) -> None:
+def test_without_a_secret_the_server_believes_its_own_eyes(ask: Ask, settings: Settings) -> None:
     settings.ORIGIN_SECRET_SHA256 = []
 
     status, environ = ask("/nowhere", HTTP_HOST="shop.example")
