@@ -34,6 +34,8 @@ EVERYWHERE: Mapping[str, str] = {
 
 WITHIN = "Names of ours alone, of which more are made while we run: files, log streams, executions, connections"
 
+OF_THE_VPC = f"Lambda asks for all interfaces of the region, and makes its own as it needs them: {_LAMBDA_VPC}"
+
 # What Lambda does with a function's role to join the VPC, and the function's own code never.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-best-practice
 NETWORK_INTERFACES = (
@@ -64,7 +66,7 @@ class Permissions:
     def of_web(self) -> Mapping[str, Statements]:
         """The function behind the gateway: customers, staff at the desk, Stripe's news."""
         return {
-            "runs": self._runs(self.resources.prefix, APPLICATION, "sqs", "dynamodb", "s3", "states"),
+            "runs": self._runs(self.resources.prefix, "sqs", "dynamodb", "s3", "states"),
             "shop": [
                 allow("KeepTickets", ["dynamodb:PutItem"], [self._table], self._tickets_only),
                 allow("SeeWhatUploadsBecame", ["s3:GetObject"], self._objects(UPLOADS, PICTURES)),
@@ -84,9 +86,8 @@ class Permissions:
         """The function behind queues, schedules, workflow, websocket, Cognito's trigger and operations."""
         return {
             "runs": [
-                *self._runs(
-                    self.resources.worker, APPLICATION, "sqs", "dynamodb", "s3", "states", "sns", owner_too=True
-                ),
+                *self._runs(self.resources.worker, "sqs", "dynamodb", "s3", "states", "sns"),
+                self._sign_in("MigrateTheDatabase", OWNER),
                 # Lambda polls with the function's role.
                 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
                 allow(
@@ -117,26 +118,24 @@ class Permissions:
             ],
         }
 
-    def of_batch(self) -> Mapping[str, Statements]:
+    def of_batch(self) -> Statements:
         """What works at the queue `jobs` in a container: imports, exports, many orders at once."""
         jobs = [self.resources.queue_arn("jobs")]
         takes = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
-        return {
-            "shop": [
-                self._read_settings(),
-                self._use_the_key("secretsmanager", "sqs", "s3"),
-                self._sign_in("SignInToTheDatabase", APPLICATION),
-                allow("TakeJobs", takes, jobs),
-                *self._relay_and_jobs(),
-                allow("ReadFilesAndPictures", ["s3:GetObject"], self._objects(f"{UPLOADS}jobs/")),
-                allow("KeepExports", ["s3:PutObject"], self._objects(f"{UPLOADS}exports/")),
-                allow("ForgetExports", ["s3:DeleteObject"], self._objects(f"{UPLOADS}exports/")),
-                self._tell_missing_from_forbidden(),
-            ]
-        }
+        return [
+            self._read_settings(),
+            self._use_the_key("secretsmanager", "sqs", "s3"),
+            self._sign_in("SignInToTheDatabase", APPLICATION),
+            allow("TakeJobs", takes, jobs),
+            *self._relay_and_jobs(),
+            allow("ReadFiles", ["s3:GetObject"], self._objects(f"{UPLOADS}jobs/")),
+            allow("KeepExports", ["s3:PutObject"], self._objects(f"{UPLOADS}exports/")),
+            allow("ForgetExports", ["s3:DeleteObject"], self._objects(f"{UPLOADS}exports/")),
+            self._tell_missing_from_forbidden(),
+        ]
 
     # --- what several of them do ---------------------------------------------------------------------------------
-    def _runs(self, function: str, role: str, *services: str, owner_too: bool = False) -> Statements:
+    def _runs(self, function: str, *services: str) -> Statements:
         """What every function of ours needs, whatever it does: its log, the network, traces, settings, the database."""
         account, region = self.resources.account, self.resources.region
         group = self._arn("logs", f"log-group:/aws/lambda/{function}")
@@ -155,8 +154,7 @@ class Permissions:
             self._read_settings(),
             # Lambda opens the function's environment with its role, should the grant that it made be of a former one.
             self._use_the_key("lambda", "secretsmanager", *services),
-            self._sign_in("SignInToTheDatabase", role),
-            *([self._sign_in("MigrateTheDatabase", OWNER)] if owner_too else []),
+            self._sign_in("SignInToTheDatabase", APPLICATION),
         ]
 
     def _read_settings(self) -> iam.PolicyStatement:
@@ -266,9 +264,14 @@ def wildcards(scope: Construct, statements: Statements) -> dict[str, str]:
     for statement in statements:
         for resource in statement.resources:
             if "*" in resource and statement.effect == iam.Effect.ALLOW:
-                told = [EVERYWHERE[action] for action in statement.actions] if resource == "*" else []
-                found[f"IAM5[Resource::{_as_nag_says(scope, resource)}]"] = (told or [WITHIN])[0]
+                found[f"IAM5[Resource::{_as_nag_says(scope, resource)}]"] = _reason(statement, resource)
     return found
+
+
+def _reason(statement: iam.PolicyStatement, resource: str) -> str:
+    if resource == "*":
+        return " ".join(dict.fromkeys(EVERYWHERE[action] for action in statement.actions))
+    return OF_THE_VPC if statement.sid == "JoinTheNetwork" else WITHIN
 
 
 def _as_nag_says(scope: Construct, resource: str) -> str:

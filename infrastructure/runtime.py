@@ -91,7 +91,7 @@ class Runtime(cdk.Stack):
                 network=network,
                 key=key,
                 images=self.images,
-                statements=permissions.of_batch()["shop"],
+                statements=permissions.of_batch(),
                 environment=environment,
             )
 
