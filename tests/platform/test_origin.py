@@ -1,11 +1,13 @@
 """The public origin before a container: only who comes through it is answered, and believed whom it speaks for."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from pytest_django import Settings
 
 from vibecode.wsgi import application
@@ -17,8 +19,10 @@ type Ask = Callable[..., tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture
-def ask(settings: Settings) -> Ask:
-    """Ask as a load balancer does: the status, and what the shop took the request for."""
+def ask(settings: Settings) -> Iterator[Ask]:
+    """Ask as a load balancer does: the status, and what the shop took the request for. No database is asked."""
+    for sent in (request_started, request_finished):
+        sent.disconnect(close_old_connections)
     settings.PUBLIC_URL = "https://shop.example"
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.ORIGIN_SECRET_SHA256 = [hashlib.sha256(b"known").hexdigest()]
@@ -33,7 +37,9 @@ def ask(settings: Settings) -> Ask:
         application(environ, lambda status, _headers: said.append(status))
         return said[0], environ
 
-    return ask
+    yield ask
+    for sent in (request_started, request_finished):
+        sent.connect(close_old_connections)
 
 
 def test_who_comes_through_the_origin_is_answered_and_known_by_their_own_address(ask: Ask) -> None:
