@@ -27,7 +27,7 @@ def ask(settings: Settings) -> Iterator[Ask]:
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.ORIGIN_SECRET_SHA256 = [hashlib.sha256(b"known").hexdigest()]
 
-    def ask(path: str, **headers: str) -> tuple[str, dict[str, Any]]:
+    def ask(path: str, **headers: Any) -> tuple[str, dict[str, Any]]:
         environ: dict[str, Any] = {
             "PATH_INFO": path, "REMOTE_ADDR": BALANCER, "HTTP_HOST": "10.30.0.17:8000",
             "HTTP_X_FORWARDED_FOR": f"192.0.2.1, {VIEWER}, {EDGE}", "HTTP_X_FORWARDED_PROTO": "https", **headers,
@@ -62,6 +62,24 @@ def test_a_probe_at_the_containers_own_address_is_told_that_it_lives(ask: Ask) -
     status, _ = ask("/healthz")
 
     assert status.startswith("200")
+
+
+def test_at_api_gateways_own_address_not_even_a_probe_is_answered(ask: Ask) -> None:
+    event = {"path": "/healthz", "requestContext": {"identity": {"sourceIp": "192.0.2.9"}}}
+
+    status, environ = ask("/dev/healthz", **{"lambda.event": event})
+
+    assert status.startswith("403")
+    assert (environ["PATH_INFO"], environ["REMOTE_ADDR"]) == ("/healthz", "192.0.2.9")
+
+
+def test_through_the_origin_and_api_gateway_the_path_is_the_senders(ask: Ask) -> None:
+    event = {"path": "/healthz", "requestContext": {"identity": {"sourceIp": EDGE}}}
+
+    status, environ = ask("/dev/healthz", HTTP_X_ORIGIN_SECRET="known", **{"lambda.event": event})
+
+    assert status.startswith("200")
+    assert (environ["PATH_INFO"], environ["REMOTE_ADDR"], environ["SCRIPT_NAME"]) == ("/healthz", VIEWER, "")
 
 
 def test_without_a_secret_the_server_believes_its_own_eyes(ask: Ask, settings: Settings) -> None:
