@@ -22,6 +22,7 @@ class Stage:
     domain: str = ""  # of the shop, such as shop.example; CloudFront's own where it is empty
     hosted_zone: str = ""  # of Route 53, where the domain and its certificate are made
     alarms_to: str = ""  # an e-mail address
+    mail_from: str = ""  # such as Shop <orders@shop.example>; of the domain where it is empty
 
     # --- network: one NAT gateway a zone where a zone may fail, and interface endpoints where they cost less than it
     cidr: str
@@ -50,6 +51,11 @@ class Stage:
     def prefix(self) -> str:
         """What every name begins with."""
         return f"{PROJECT}-{self.name}"
+
+    @property
+    def sender(self) -> str:
+        """Who writes to customers. SES sends for a domain, or an address, that was verified."""
+        return self.mail_from or f"Vibecode <orders@{self.domain or 'pending.invalid'}>"
 
     @property
     def database_sleeps(self) -> bool:
