@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from infrastructure import app, package
+from infrastructure import package
 from vibecode import aws
 from vibecode.local.sandboxes import RUNTIME, environment_here, install_runtime
 
