@@ -181,6 +181,7 @@ def test_where_the_database_sleeps_it_is_let_sleep(templates: Templates, stage: 
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How often a connection was asked for; the database is asleep."""
     asked: list[str] = []
+    connections["default"].close()  # a sandbox that starts has none
 
     def ensure_connection(*_: object) -> None:
         asked.append("connection")
