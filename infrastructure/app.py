@@ -15,10 +15,12 @@ import aws_cdk as cdk
 import cdk_nag
 
 from infrastructure import judging
-from infrastructure.config import REGION, STAGES, Stage
+from infrastructure.config import APPROVALS_TO, EDGE_REGION, REGION, STAGES, Stage
 from infrastructure.data import Data
 from infrastructure.foundation import Foundation
 from infrastructure.network import Network
+from infrastructure.observability import Observability, WorldwideObservability
+from infrastructure.pipeline import Pipeline
 from vibecode.resources import PROJECT, Resources
 
 # What CDK does better since it was first released, and only where one asks for it.
@@ -71,13 +73,44 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         key=foundation.key,
         **named("data", "personal"),
     )
-    return [foundation, network, data]
+    observability = Observability(
+        scope,
+        "observability",
+        stage=stage,
+        resources=resources,
+        key=foundation.key,
+        **named("observability", "internal"),
+    )
+    observability_worldwide = WorldwideObservability(
+        scope,
+        "observability-worldwide",
+        stage=stage,
+        resources=resources,
+        env=cdk.Environment(region=EDGE_REGION),
+        **named("observability-worldwide", "internal"),
+    )
+    return [foundation, network, data, observability, observability_worldwide]
+
+
+def build_once(app: cdk.App) -> cdk.Stack:
+    """What an account has once, beside its stages."""
+    return Pipeline(
+        app,
+        "pipeline",
+        approvals_to=APPROVALS_TO,
+        env=cdk.Environment(region=REGION),
+        stack_name=f"{PROJECT}-pipeline",
+        tags={"app": PROJECT, "stage": "all", "cost-centre": "engineering", "data-class": "internal"},
+        synthesizer=cdk.BootstraplessSynthesizer(),
+        analytics_reporting=False,
+        termination_protection=True,
+    )
 
 
 def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     """Write the templates of all stages to a folder, with cdk-nag's report: each template by its stack's name."""
     app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
-    stacks = [stack for stage in STAGES.values() for stack in build(app, stage)]
+    stacks = [*(stack for stage in STAGES.values() for stack in build(app, stage)), build_once(app)]
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(), cdk_nag.HIPAASecurityChecks())
     try:
         app.synth()
@@ -89,7 +122,7 @@ def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
 
 def _path(stack: cdk.Stack) -> str:
     stage = cdk.Stage.of(stack)
-    return f"assembly-{stage.stage_name}/{stack.template_file}" if stage else stack.template_file
+    return f"assembly-{stage.stage_name}/{stack.template_file}" if stage and stage.stage_name else stack.template_file
 
 
 def main() -> int:
