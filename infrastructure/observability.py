@@ -445,7 +445,7 @@ def connections_of(stage: Stage) -> int:
 # In CloudWatch's own language for logs; each line of ours is JSON.
 QUESTIONS = {
     "errors": """
-        fields @timestamp, event, path, queue, command, error, exception, request
+        fields @timestamp, event, kind, path, queue, command, error, reason, request
         | filter level = "error" | sort @timestamp desc | limit 100
     """,
     "slowest": """
