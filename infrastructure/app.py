@@ -17,6 +17,7 @@ import cdk_nag
 from infrastructure import judging
 from infrastructure.config import APPROVALS_TO, EDGE_REGION, REGION, STAGES, Stage
 from infrastructure.data import Data
+from infrastructure.deploying_rights import EVERY_STAGE
 from infrastructure.foundation import Foundation
 from infrastructure.network import Network
 from infrastructure.observability import Observability, WorldwideObservability
@@ -100,7 +101,7 @@ def build_once(app: cdk.App) -> cdk.Stack:
         approvals_to=APPROVALS_TO,
         env=cdk.Environment(region=REGION),
         stack_name=f"{PROJECT}-pipeline",
-        tags={"app": PROJECT, "stage": "all", "cost-centre": "engineering", "data-class": "internal"},
+        tags={"app": PROJECT, "stage": EVERY_STAGE, "cost-centre": "engineering", "data-class": "internal"},
         synthesizer=cdk.BootstraplessSynthesizer(),
         analytics_reporting=False,
         termination_protection=True,
@@ -111,6 +112,8 @@ def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     """Write the templates of all stages to a folder, with cdk-nag's report: each template by its stack's name."""
     app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
     stacks = [*(stack for stage in STAGES.values() for stack in build(app, stage)), build_once(app)]
+    for stack in stacks:
+        _tag(stack)
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(), cdk_nag.HIPAASecurityChecks())
     try:
         app.synth()
@@ -118,6 +121,12 @@ def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
         if "Validation failed" not in str(error):
             raise
     return {stack.stack_name: json.loads((folder / _path(stack)).read_text()) for stack in stacks}
+
+
+def _tag(stack: cdk.Stack) -> None:
+    """Write the stack's tags to each of its resources: some have none of what CloudFormation only passes on."""
+    for key, value in stack.tags.tag_values().items():
+        cdk.Tags.of(stack).add(key, value)
 
 
 def _path(stack: cdk.Stack) -> str:

@@ -21,10 +21,13 @@ SERVICES = (
 )  # fmt: skip
 
 
+EVERY_STAGE = "all"  # the tag `stage` of what an account has once
+
+
 def creating(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
     """CloudFormation's: every deed of the services that the stacks use, in our two regions; roles by their names."""
     mine = [f"arn:aws:iam::{account}:{kind}/{PROJECT}-{stage}-*" for kind in ("role", "policy")]
-    yield _not_of_another_stage(stage)
+    yield _only_of(stage)
     yield _allow(
         "WhatTheStacksAreMadeOf",
         [f"{service}:*" for service in SERVICES],
@@ -56,7 +59,7 @@ def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatem
     """Of `make deploy`: stacks by the role `maker`, both functions and their API by Zappa, files, migrations."""
     resources = Resources(stage=stage, region=REGION, account=account)
     prefix = resources.prefix
-    yield _not_of_another_stage(stage)
+    yield _only_of(stage, EVERY_STAGE)  # the latter is the pipeline itself, which is read
     yield from _stacks(stage, account, maker)
     yield from _zappa(resources)
     yield _allow(
@@ -172,8 +175,8 @@ def _database(resources: Resources) -> Iterator[iam.PolicyStatement]:
     )
 
 
-def _not_of_another_stage(stage: str) -> iam.PolicyStatement:
-    """Whatever else is allowed: nothing that is tagged as another stage's, and every resource of ours is tagged."""
+def _only_of(*stages: str) -> iam.PolicyStatement:
+    """Whatever else is allowed: nothing that is tagged as another stage's, wherever a service lets tags decide."""
     return iam.PolicyStatement(
         sid="NothingOfAnotherStage",
         effect=iam.Effect.DENY,
@@ -181,7 +184,7 @@ def _not_of_another_stage(stage: str) -> iam.PolicyStatement:
         resources=["*"],
         conditions={
             "Null": {"aws:ResourceTag/stage": "false"},
-            "StringNotEquals": {"aws:ResourceTag/stage": stage},
+            "StringNotEquals": {"aws:ResourceTag/stage": list(stages)},
         },
     )
 

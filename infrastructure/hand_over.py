@@ -23,7 +23,7 @@ def _unset(part: str) -> Mapping[str, str]:
     return {name: "" for name in SCHEMA["properties"][part]["properties"] if not name.startswith("AWS_")}
 
 
-# With OpenTelemetry's layer: Lambda starts us inside of it, and it sends traces alone. Without, an empty wrapper is none.
+# With OpenTelemetry's layer, Lambda starts us inside of it, and it sends traces alone. An empty wrapper is none.
 TRACED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument", "OTEL_AWS_APPLICATION_SIGNALS_ENABLED": "false"}
 
 type Document = Mapping[str, Any]

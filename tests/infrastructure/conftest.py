@@ -1,4 +1,4 @@
-"""AWS's own event documents, and the package unpacked as Lambda does it."""
+"""AWS's own event documents, the stacks' templates, and the package unpacked as Lambda does it."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ def aws_events() -> dict[str, Any]:
     )
     generated: dict[str, Any] = json.loads(made.stdout)
     return generated
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
+    """The templates of all stages, by the names of their stacks: made once."""
+    from infrastructure.app import synthesize  # CDK takes seconds to import
+
+    return synthesize(tmp_path_factory.mktemp("stacks"))
 
 
 @pytest.fixture(scope="session")
