@@ -43,7 +43,9 @@ class Pipeline(cdk.Stack):
         self._repository = cdk.CfnParameter(
             self, "Repository", allowed_pattern=r"[\w.-]+/[\w.-]+", description="At GitHub, as owner/name"
         ).value_as_string
-        self._branch = cdk.CfnParameter(self, "Branch", default="main").value_as_string
+        self._branch = cdk.CfnParameter(
+            self, "Branch", default="main", description="What is pushed to it is released"
+        ).value_as_string
         self._key = self._make_key()
         self._connection = codeconnections.CfnConnection(
             self, "Connection", connection_name=PROJECT, provider_type="GitHub"
