@@ -1,7 +1,8 @@
 """What deploying a stage takes: the rights of whoever runs `make deploy`, and those of CloudFormation in its name.
 
-Called by pipeline.py. Who deploys cannot make a role, delete a stack, or reach another stage; CloudFormation can make
-roles, of the stage's name alone, and is told what to do by templates that were judged before.
+Called by pipeline.py. Who deploys changes a stage that stands: they cannot make a role, delete a stack, or reach
+another stage (making one is an administrator's, docs/deploy.md). CloudFormation can make roles, of the stage's name
+alone, and is told what to do by templates that were judged before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -78,23 +79,15 @@ def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatem
         {"ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{prefix}"}},
     )
     yield _allow(
-        "HandOverAndWhatADeployRemembers",
-        ["ssm:GetParameter", "ssm:GetParameters", "ssm:PutParameter", "ssm:DeleteParameter"],
-        [f"arn:aws:ssm:{REGION}:{account}:parameter/{PROJECT}/{stage}/*"],
+        "HandOver",
+        ["ssm:GetParameter"],
+        [f"arn:aws:ssm:{REGION}:{account}:parameter/{PROJECT}/{stage}/hand-over"],
     )
+    yield from _secrets(resources)
     yield from _database(resources)
-    yield _allow(
-        "NewFilesAtTheEdge",
-        ["cloudfront:CreateInvalidation", "cloudfront:GetInvalidation"],
-        [f"arn:aws:cloudfront::{account}:distribution/*"],  # its id is given by AWS; the tag says whose it is
-    )
-    # What is asked before anything is done; neither has anything narrower.
-    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html
-    yield _allow(
-        "Preflight",
-        ["servicequotas:GetServiceQuota", "servicequotas:ListServiceQuotas", "cloudformation:ValidateTemplate"],
-        ["*"],
-    )
+    # What is asked before anything is done; none of it has anything narrower.
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html and its neighbours
+    yield _allow("Preflight", ["ec2:DescribeAddresses", "ec2:DescribeVpcs", "servicequotas:GetServiceQuota"], ["*"])
 
 
 def _stacks(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatement]:
@@ -103,9 +96,8 @@ def _stacks(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatemen
         [
             f"cloudformation:{deed}"
             for deed in (
-                "CreateChangeSet", "DeleteChangeSet", "DescribeChangeSet", "ExecuteChangeSet", "ListChangeSets",
-                "DescribeStacks", "DescribeStackEvents", "DescribeStackResources", "ListStackResources", "GetTemplate",
-                "ContinueUpdateRollback", "RollbackStack", "UpdateTerminationProtection", "TagResource",
+                "CreateChangeSet", "DeleteChangeSet", "DescribeChangeSet", "ExecuteChangeSet", "DescribeStacks",
+                "DescribeStackEvents", "GetTemplate", "TagResource", "UpdateTerminationProtection",
             )
         ],
         [f"arn:aws:cloudformation:{region}:{account}:stack/{PROJECT}-{stage}-*/*" for region in (REGION, EDGE_REGION)],
@@ -123,7 +115,7 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     region, account, prefix = resources.region, resources.account, resources.prefix
     yield _allow(
         "StackOfZappa",
-        [f"cloudformation:{deed}" for deed in ("CreateStack", "UpdateStack", "DescribeStacks", "DescribeStackResource",
+        [f"cloudformation:{deed}" for deed in ("UpdateStack", "DescribeStacks", "DescribeStackResource",
                                                "DescribeStackEvents", "ListStackResources")],
         [f"arn:aws:cloudformation:{region}:{account}:stack/{prefix}/*"],
     )  # fmt: skip
@@ -131,7 +123,7 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     yield _allow(
         "Functions",
         [
-            *(f"lambda:{deed}Function" for deed in ("Create", "Get", "Invoke")),
+            *(f"lambda:{deed}Function" for deed in ("Get", "Invoke")),
             *(f"lambda:{deed}FunctionConfiguration" for deed in ("Get", "Update")),
             *(f"lambda:{deed}Alias" for deed in ("Create", "Get", "Update")),
             *(f"lambda:{deed}Permission" for deed in ("Add", "Remove")),
@@ -146,6 +138,7 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
         ],
         [arn for function in functions for arn in (function, f"{function}:*")],
     )
+    yield _allow("VersionsThatAreOld", ["lambda:DeleteFunction"], [f"{function}:*" for function in functions])
     yield _allow(
         "RolesOfTheFunctions",
         ["iam:GetRole", "iam:PassRole"],
@@ -159,14 +152,23 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     )
 
 
+def _secrets(resources: Resources) -> Iterator[iam.PolicyStatement]:
+    """The desk's client secret goes from Cognito to where the functions read it; the origin's is told to CloudFront."""
+    region, account = resources.region, resources.account
+    secret = f"arn:aws:secretsmanager:{region}:{account}:secret:{resources.prefix}"
+    yield _allow("SecretsOfTheStage", ["secretsmanager:GetSecretValue"], [f"{secret}/settings-*", f"{secret}/origin-*"])
+    yield _allow("SecretOfTheDesk", ["secretsmanager:PutSecretValue"], [f"{secret}/settings-*"])
+    yield _allow(
+        "ClientOfTheDesk",
+        ["cognito-idp:DescribeUserPoolClient"],
+        [f"arn:aws:cognito-idp:{region}:{account}:userpool/*"],  # its id is given by AWS; the tag says whose it is
+    )
+
+
 def _database(resources: Resources) -> Iterator[iam.PolicyStatement]:
     """The roles of PostgreSQL are made through RDS's Data API, by the password that RDS keeps for its master."""
     cluster = f"arn:aws:rds:{resources.region}:{resources.account}:cluster:{resources.prefix}-database"
-    yield _allow(
-        "RolesOfTheDatabase",
-        ["rds-data:ExecuteStatement", "rds-data:BeginTransaction", "rds-data:CommitTransaction"],
-        [cluster],
-    )
+    yield _allow("RolesOfTheDatabase", ["rds:DescribeDBClusters", "rds-data:ExecuteStatement"], [cluster])
     yield _allow(
         "PasswordOfItsMaster",
         ["secretsmanager:GetSecretValue"],

@@ -8,6 +8,7 @@ that nobody else can take (deploying_rights.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import aws_cdk as cdk
@@ -54,6 +55,7 @@ class Pipeline(cdk.Stack):
         self._artifacts = f"{NAME}-{self.account}"
         bucket = private_bucket(self, "Artifacts", self._artifacts, key=self._key, lifecycle_rules=[forgetting(30)])
         accept(bucket, {"S1": "What is in it is a commit that the repository has, for a month"})
+        self._makers: dict[str, str] = {}
         rights = {stage: self._rights(stage) for stage in STAGES}
         self._doors_of_github(rights)
         self._pipeline(rights)
@@ -104,6 +106,7 @@ class Pipeline(cdk.Stack):
             statements,
             reason="It makes whatever the stacks declare, and AWS gives a thing its id when it is made",
         )
+        self._makers[stage] = maker.role_arn
         statements = list(deploying(stage, self.account, maker.role_arn))
         policy = iam.ManagedPolicy(
             self,
@@ -211,10 +214,17 @@ class Pipeline(cdk.Stack):
         return _action("yes", ("Approval", "Manual"), {"NotificationArn": self._topic.topic_arn, "CustomData": said})
 
     def _deploy(self, stage: str, policy: iam.IManagedPolicy) -> codebuild.CfnProject:
-        return self._project(stage, f"make deploy STAGE={stage}", minutes=120, policies=[policy])
+        told = {"ROLE": self._makers[stage], "YES": "1"}  # make reads them: nobody is there to be asked
+        return self._project(stage, f"make deploy STAGE={stage}", minutes=120, policies=[policy], told=told)
 
     def _project(
-        self, name: str, command: str, *, minutes: int, policies: Sequence[iam.IManagedPolicy] = ()
+        self,
+        name: str,
+        command: str,
+        *,
+        minutes: int,
+        policies: Sequence[iam.IManagedPolicy] = (),
+        told: Mapping[str, str] = MappingProxyType({}),
     ) -> codebuild.CfnProject:
         """One command in a clone, by a role that may read it, write its own log, and what is given here besides."""
         log = f"/{NAME}/{name}"
@@ -248,7 +258,14 @@ class Pipeline(cdk.Stack):
             ),
             artifacts=codebuild.CfnProject.ArtifactsProperty(type="CODEPIPELINE"),
             environment=codebuild.CfnProject.EnvironmentProperty(
-                type="LINUX_CONTAINER", image=IMAGE, compute_type="BUILD_GENERAL1_MEDIUM", privileged_mode=False
+                type="LINUX_CONTAINER",
+                image=IMAGE,
+                compute_type="BUILD_GENERAL1_MEDIUM",
+                privileged_mode=False,
+                environment_variables=[
+                    codebuild.CfnProject.EnvironmentVariableProperty(name=name, value=value)
+                    for name, value in told.items()
+                ],
             ),
             logs_config=codebuild.CfnProject.LogsConfigProperty(
                 cloud_watch_logs=codebuild.CfnProject.CloudWatchLogsConfigProperty(status="ENABLED", group_name=log)

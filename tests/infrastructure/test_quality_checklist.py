@@ -30,13 +30,14 @@ TAGS = ("app", "cost-centre", "data-class", "stage")
 # Deeds for which AWS knows no resource: they are allowed on "*" or not at all.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 WITHOUT_RESOURCE = {
-    "cloudformation:ValidateTemplate": "before anything is deployed",
     "cloudwatch:PutMetricData": "metrics have no ARN",
     "ec2:AssignPrivateIpAddresses": "a function in the VPC",
     "ec2:CreateNetworkInterface": "a function in the VPC",
     "ec2:DeleteNetworkInterface": "a function in the VPC",
+    "ec2:DescribeAddresses": "before anything is deployed",
     "ec2:DescribeNetworkInterfaces": "a function in the VPC",
     "ec2:DescribeSubnets": "a function in the VPC",
+    "ec2:DescribeVpcs": "before anything is deployed",
     "ec2:UnassignPrivateIpAddresses": "a function in the VPC",
     "ecr:GetAuthorizationToken": "signs in at the registry",
     "logs:CreateLogDelivery": "logs of a state machine",
@@ -48,7 +49,6 @@ WITHOUT_RESOURCE = {
     "logs:PutResourcePolicy": "logs of a state machine",
     "logs:UpdateLogDelivery": "logs of a state machine",
     "servicequotas:GetServiceQuota": "before anything is deployed",
-    "servicequotas:ListServiceQuotas": "before anything is deployed",
     "xray:GetSamplingRules": "traces",
     "xray:GetSamplingTargets": "traces",
     "xray:PutTelemetryRecords": "traces",
