@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 
 from infrastructure.config import STAGES
@@ -83,8 +83,8 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise Opened
 
     connection.close()
-    monkeypatch.setattr(type(connection), "ensure_connection", refuse)
-    monkeypatch.setattr(type(connection), "connect", refuse)
+    monkeypatch.setattr(connections["default"], "ensure_connection", refuse)
+    monkeypatch.setattr(connections["default"], "connect", refuse)
     return asked
 
 
