@@ -7,6 +7,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -95,29 +96,39 @@ def too_wide(statement: Mapping[str, Any]) -> Iterator[str]:
 
 # --- Resources are tagged for cost tracking --------------------------------------------------------------------------
 def test_resources_are_tagged_for_cost_tracking(templates: Templates) -> None:
-    found = []
-    for resource in resources(templates):
-        tagged = tags_of(resource)
-        if tagged is not None and (missing := sorted(set(TAGS) - tagged.keys())):
-            found.append(f"{resource}: no {', '.join(missing)}")
+    tagged = [(each, tags) for each in resources(templates) if (tags := tags_of(each)) is not None]
+    found = [
+        f"{each}: no {', '.join(missing)}" for each, tags in tagged if (missing := sorted(set(TAGS) - tags.keys()))
+    ]
     assert not found, named(found)
-    stages = {(resource.stage, tagged["stage"]) for resource in resources(templates) if (tagged := tags_of(resource))}
+    stages = {(each.stage, tags["stage"]) for each, tags in tagged}
     assert stages == {*((stage, stage) for stage in STAGES), ("pipeline", "all")}
 
 
 def tags_of(resource: Resource) -> Mapping[str, str] | None:
-    """The tags of a resource; None where AWS gives its type none, as its own schema says."""
+    """The tags of a resource; None where AWS gives its type none."""
+    place = place_of_tags(resource.type)
+    if place is None:
+        return None
+    tags = (
+        resource.properties["Replicas"][0].get(place, {})
+        if resource.type == TABLE
+        else resource.properties.get(place, {})
+    )
+    return tags if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
+
+
+@cache
+def place_of_tags(kind: str) -> str | None:
+    """The property in which a type has its tags, as AWS's own schema says; None where it has none."""
     from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
-    if resource.type == TABLE:
-        return {tag["Key"]: tag["Value"] for tag in resource.properties["Replicas"][0].get("Tags", [])}
-    region = "us-east-1" if resource.type.startswith("AWS::Budgets") else "eu-north-1"
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, resource.type).schema
+    if kind == TABLE:
+        return "Tags"
+    region = "us-east-1" if kind.startswith("AWS::Budgets") else "eu-north-1"
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, kind).schema
     tagging = schema.get("tagging") or {"taggable": "Tags" in schema["properties"]}
-    if not tagging.get("taggable", True):
-        return None
-    tags = resource.properties.get(tagging.get("tagProperty", "/properties/Tags").rsplit("/", 1)[-1], {})
-    return tags if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
+    return str(tagging.get("tagProperty", "Tags")).rpartition("/")[2] if tagging.get("taggable", True) else None
 
 
 # --- CloudWatch alarms configured ------------------------------------------------------------------------------------
