@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ TABLE, FILES, POOL, VAULT = (
     "AWS::Backup::BackupVault",
 )
 ENCRYPTS_MESSAGES = ("observability-worldwide", "pipeline")  # stacks whose key encrypts what lives for days
+# cfn-lint's own files: to import it takes longer than all of these tests.
+SCHEMAS = Path(str(find_spec("cfnlint").origin)).parent / "data" / "schemas"  # type: ignore[union-attr]  # it is there
 TAGS = ("app", "cost-centre", "data-class", "stage")
 
 # Deeds for which AWS knows no resource: they are allowed on "*" or not at all.
@@ -121,14 +125,18 @@ def tags_of(resource: Resource) -> Mapping[str, str] | None:
 @cache
 def place_of_tags(kind: str) -> str | None:
     """The property in which a type has its tags, as AWS's own schema says; None where it has none."""
-    from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
-
     if kind == TABLE:
         return "Tags"
-    region = "us-east-1" if kind.startswith("AWS::Budgets") else "eu-north-1"
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(region, kind).schema
+    schema = json.loads((SCHEMAS / "resources" / f"{known_types()[kind]}.json").read_text())
     tagging = schema.get("tagging") or {"taggable": "Tags" in schema["properties"]}
     return str(tagging.get("tagProperty", "Tags")).rpartition("/")[2] if tagging.get("taggable", True) else None
+
+
+@cache
+def known_types() -> Mapping[str, str]:
+    """Where cfn-lint keeps the schema of each type. us-east-1 has them all."""
+    known: Mapping[str, str] = json.loads((SCHEMAS / "providers" / "us-east-1.json").read_text())
+    return known
 
 
 # --- CloudWatch alarms configured ------------------------------------------------------------------------------------
