@@ -12,12 +12,12 @@ from aws_cdk import aws_iam as iam
 from infrastructure.config import EDGE_REGION, REGION
 from vibecode.resources import PROJECT, Resources
 
-# The services of which a stage's stacks have resources, as IAM calls them; a test holds them against the templates.
-# `apigateway` and `lambda` are also what Zappa's half of a stage is wired to.
+# The services of which a stage's stacks have resources, some by a setting only (a domain, files, what runs long), as
+# IAM calls them; a test holds them against the templates. AWS Backup makes a vault by `backup-storage`.
 SERVICES = (
     "acm", "apigateway", "application-autoscaling", "backup", "backup-storage", "budgets", "ce", "cloudfront",
     "cloudwatch", "cognito-identity", "cognito-idp", "dynamodb", "ec2", "ecr", "ecs", "elasticache",
-    "elasticfilesystem", "events", "kms", "lambda", "logs", "rds", "route53", "s3", "scheduler", "secretsmanager",
+    "elasticfilesystem", "events", "kms", "lambda", "logs", "rds", "route53", "s3", "secretsmanager",
     "ses", "sns", "sqs", "ssm", "states", "wafv2",
 )  # fmt: skip
 
