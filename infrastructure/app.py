@@ -15,8 +15,9 @@ import aws_cdk as cdk
 import cdk_nag
 
 from infrastructure import judging
-from infrastructure.config import EDGE_REGION, REGION, STAGES, Stage
+from infrastructure.config import APPROVALS_TO, EDGE_REGION, REGION, STAGES, Stage
 from infrastructure.data import Data
+from infrastructure.deploying_rights import EVERY_STAGE
 from infrastructure.foundation import Foundation
 from infrastructure.front import Front
 from infrastructure.identity import Identity
@@ -24,6 +25,8 @@ from infrastructure.integrations import Integrations
 from infrastructure.live import Live
 from infrastructure.messaging import Messaging
 from infrastructure.network import Network
+from infrastructure.observability import Observability, WorldwideObservability
+from infrastructure.pipeline import Pipeline
 from infrastructure.runtime import Runtime
 from infrastructure.workflow import Workflow
 from infrastructure.worldwide import Worldwide
@@ -154,27 +157,67 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         public_url=front.public_url,
         **named("integrations", "internal"),
     )
+    observability = Observability(
+        scope,
+        "observability",
+        stage=stage,
+        resources=resources,
+        key=foundation.key,
+        **named("observability", "internal"),
+    )
+    observability_worldwide = WorldwideObservability(
+        scope,
+        "observability-worldwide",
+        stage=stage,
+        resources=resources,
+        env=cdk.Environment(region=EDGE_REGION),
+        **named("observability-worldwide", "internal"),
+    )
     return [
         foundation, network, data, messaging, workflow, live, worldwide, front, identity, runtime, integrations,
+        observability, observability_worldwide,
     ]  # fmt: skip
+
+
+def build_once(app: cdk.App) -> cdk.Stack:
+    """What an account has once, beside its stages."""
+    return Pipeline(
+        app,
+        "pipeline",
+        approvals_to=APPROVALS_TO,
+        env=cdk.Environment(region=REGION),
+        stack_name=f"{PROJECT}-pipeline",
+        tags={"app": PROJECT, "stage": EVERY_STAGE, "cost-centre": "engineering", "data-class": "internal"},
+        synthesizer=cdk.BootstraplessSynthesizer(),
+        analytics_reporting=False,
+        termination_protection=True,
+    )
 
 
 def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
     """Write the templates of all stages to a folder, with cdk-nag's report: each template by its stack's name."""
     app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
-    stacks = [stack for stage in STAGES.values() for stack in build(app, stage)]
+    stacks = [*(stack for stage in STAGES.values() for stack in build(app, stage)), build_once(app)]
+    for stack in stacks:
+        _tag(stack)
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(), cdk_nag.HIPAASecurityChecks())
     try:
         app.synth()
     except RuntimeError as error:  # its rules found something: the report says what
-        if "Validation failed" not in str(error):
+        if "ValidationFailed" not in str(error):
             raise
     return {stack.stack_name: json.loads((folder / _path(stack)).read_text()) for stack in stacks}
 
 
+def _tag(stack: cdk.Stack) -> None:
+    """Write the stack's tags to each of its resources: some have none of what CloudFormation only passes on."""
+    for key, value in stack.tags.tag_values().items():
+        cdk.Tags.of(stack).add(key, value)
+
+
 def _path(stack: cdk.Stack) -> str:
     stage = cdk.Stage.of(stack)
-    return f"assembly-{stage.stage_name}/{stack.template_file}" if stage else stack.template_file
+    return f"assembly-{stage.stage_name}/{stack.template_file}" if stage and stage.stage_name else stack.template_file
 
 
 def main() -> int:

@@ -9,8 +9,22 @@ from vibecode.resources import PROJECT
 REGION = "eu-north-1"
 ZONES = ("eu-north-1a", "eu-north-1b", "eu-north-1c")
 EDGE_REGION = "us-east-1"  # where CloudFront reads its certificates and its web ACL
+APPROVALS_TO = ""  # the e-mail address of who lets a release into production
 
 type Name = Literal["dev", "staging", "production"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """When a stage calls for somebody. What is an outage in production is an afternoon's work in dev."""
+
+    canary: bool  # asked from outside, day and night
+    least_requests: int  # in five minutes; a share of fewer says nothing
+    errors_percent: float  # of the answers, 5xx
+    slow_ms: int  # the slowest twentieth of the answers took this or longer
+    unsent_seconds: int  # the oldest fact that waits for the bus
+    unknown_payments: int  # in a quarter of an hour; one alone is looked up by the workflow
+    failed_percent: float  # of the executions: a card that is declined fails one too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +60,8 @@ class Stage:
 
     log_days: int
     budget: int
+    watched: Watched
+    tracing_layer: str = ""  # ARN with its version: OpenTelemetry's layer in both functions (docs/decisions/0023)
 
     @property
     def prefix(self) -> str:
@@ -81,6 +97,15 @@ STAGES: Mapping[str, Stage] = {
             worker_at_once=10,
             log_days=14,
             budget=100,
+            watched=Watched(
+                canary=False,
+                least_requests=20,
+                errors_percent=20,
+                slow_ms=10_000,
+                unsent_seconds=3600,
+                unknown_payments=10,
+                failed_percent=80,
+            ),
         ),
         Stage(
             name="staging",
@@ -97,6 +122,15 @@ STAGES: Mapping[str, Stage] = {
             worker_at_once=20,
             log_days=30,
             budget=300,
+            watched=Watched(
+                canary=True,
+                least_requests=20,
+                errors_percent=5,
+                slow_ms=3_000,
+                unsent_seconds=600,
+                unknown_payments=5,
+                failed_percent=60,
+            ),
         ),
         Stage(
             name="production",
@@ -113,6 +147,15 @@ STAGES: Mapping[str, Stage] = {
             worker_at_once=50,
             log_days=365,
             budget=1500,
+            watched=Watched(
+                canary=True,
+                least_requests=50,
+                errors_percent=1,
+                slow_ms=1_000,
+                unsent_seconds=300,
+                unknown_payments=5,
+                failed_percent=40,
+            ),
         ),
     )
 }

@@ -23,6 +23,9 @@ def _unset(part: str) -> Mapping[str, str]:
     return {name: "" for name in SCHEMA["properties"][part]["properties"] if not name.startswith("AWS_")}
 
 
+# With OpenTelemetry's layer, Lambda starts us inside of it, and it sends traces alone. An empty wrapper is none.
+TRACED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument", "OTEL_AWS_APPLICATION_SIGNALS_ENABLED": "false"}
+
 type Document = Mapping[str, Any]
 
 
@@ -68,6 +71,7 @@ def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> d
     stage = document["stage"]
     alone = {**_unset("workerEnvironment"), **document.get("workerEnvironment", {})}
     functions = {stage: ("web", {}), f"{stage}-worker": ("worker", alone)}
+    layers = [document["tracingLayer"]] if "tracingLayer" in document else []
     completed = {name: dict(values) for name, values in settings.items()}
     for name, (which, more) in functions.items():
         function = document[which]
@@ -81,9 +85,11 @@ def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> d
                 "STAGE": stage,
                 "AWS_ACCOUNT_ID": document["account"],
                 **_unset("environment"),
+                **(TRACED if layers else dict.fromkeys(TRACED, "")),
                 **document["environment"],
                 **more,
             },
+            "layers": layers,
             "tags": {"app": "vibecode", "stage": stage},
         }
     return completed

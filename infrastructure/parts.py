@@ -1,9 +1,10 @@
 """What several stacks make in the same way: log groups, private buckets, records of the stage's domain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_route53 as route53
@@ -32,9 +33,37 @@ def accept(scope: Construct, reasons: Mapping[str, str]) -> None:
             cdk.Validations.of(scope).acknowledge(cdk.Acknowledgment(id=f"{pack}::{pack}-{rule}", reason=reason))
 
 
+def accept_wildcards(scope: Construct, statements: Iterable[iam.PolicyStatement], reason: str) -> None:
+    """Accept every `*` in the actions and resources of these statements, which are a construct's, and no other."""
+    account = cdk.Stack.of(scope).account
+    found = {
+        f"IAM5[{kind}::{value.replace(account, '<AWS::AccountId>')}]": reason
+        for statement in statements
+        for kind, values in (("Action", statement.actions), ("Resource", statement.resources))
+        for value in values
+        if "*" in value
+    }
+    accept(scope, found)
+
+
 def managed(policy: str) -> str:
     """The finding that a role has a policy of AWS's own."""
     return f"IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{policy}]"
+
+
+def let_logs_use(key: kms.Key) -> None:
+    """CloudWatch's logs are encrypted with a key only where the key's own policy says so."""
+    stack = cdk.Stack.of(key)
+    groups = f"arn:aws:logs:{stack.region}:{stack.account}:log-group:*"
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid="LogsOfThisAccount",
+            actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+            principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+            resources=["*"],  # in a key's policy: this key
+            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+        )
+    )
 
 
 def log_group(scope: Construct, name: str, log_group_name: str, *, days: int, key: kms.IKey) -> logs.LogGroup:

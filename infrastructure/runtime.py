@@ -198,6 +198,7 @@ class Runtime(cdk.Stack):
             **functions,
             "environment": dict(environment),
             "workerEnvironment": {"DATABASE_OWNER_URL": owner, "DATABASE_OWNER_SIGN_IN": "iam"},
+            **({"tracingLayer": stage.tracing_layer} if stage.tracing_layer else {}),
         }
         ssm.CfnParameter(
             self,

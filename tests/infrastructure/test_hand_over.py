@@ -140,6 +140,19 @@ def test_both_functions_of_a_stage_are_told_what_the_account_decides(stage: str)
     assert "DATABASE_OWNER_URL" in worker["aws_environment_variables"]
 
 
+def test_a_layer_that_traces_is_put_around_both_functions_and_taken_back_whole() -> None:
+    layer = "arn:aws:lambda:eu-north-1:123456789012:layer:Traces:7"
+
+    traced = complete(SETTINGS, check({**WHOLE, "tracingLayer": layer}))
+    plain = complete(SETTINGS, check(WHOLE))
+
+    for name in ("dev", "dev-worker"):
+        assert traced[name]["layers"] == [layer]
+        assert traced[name]["aws_environment_variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/otel-instrument"
+        assert plain[name]["layers"] == []
+        assert plain[name]["aws_environment_variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "", "or it starts in what is gone"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_committed_settings_hold_what_is_true_of_every_account(stage: str) -> None:
     web, worker = (stage_settings(SETTINGS, name) for name in (stage, f"{stage}-worker"))

@@ -1,0 +1,309 @@
+"""From a commit to production, once an account: CodePipeline, and the roles that a GitHub workflow takes for the same.
+
+Both run `make test`, `make check` and `make deploy STAGE=…`, and nothing that a laptop does not:
+.github/workflows/deploy.yml is the other one. Use one of the two. No key outlives its run.
+
+Deploying is a right of its own for each stage: it changes what is the stage's, by CloudFormation in the name of a role
+that nobody else can take (deploying_rights.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_codebuild as codebuild
+from aws_cdk import aws_codeconnections as codeconnections
+from aws_cdk import aws_codepipeline as codepipeline
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from infrastructure.deploying_rights import creating, deploying
+from infrastructure.parts import accept, accept_wildcards, forgetting, let_logs_use, log_group, private_bucket
+from vibecode.resources import PROJECT
+
+STAGES = ("staging", "production")  # dev is deployed from laptops
+GITHUB = "token.actions.githubusercontent.com"
+NAME = f"{PROJECT}-pipeline"
+IMAGE = "aws/codebuild/standard:7.0"  # Ubuntu, with the Chromium that the browser tests need
+SOURCE = "source"
+
+type Action = codepipeline.CfnPipeline.ActionDeclarationProperty
+
+
+class Pipeline(cdk.Stack):
+    """Source, test, gates, staging, a person's yes, production."""
+
+    def __init__(self, scope: Construct, name: str, *, approvals_to: str, **stack: Any) -> None:
+        super().__init__(scope, name, **stack)
+        self._repository = cdk.CfnParameter(
+            self, "Repository", allowed_pattern=r"[\w.-]+/[\w.-]+", description="At GitHub, as owner/name"
+        ).value_as_string
+        self._branch = cdk.CfnParameter(
+            self, "Branch", default="main", description="What is pushed to it is released"
+        ).value_as_string
+        self._key = self._make_key()
+        self._connection = codeconnections.CfnConnection(
+            self, "Connection", connection_name=PROJECT, provider_type="GitHub"
+        ).attr_connection_arn
+        self._topic = self._make_topic(approvals_to)
+        self._artifacts = f"{NAME}-{self.account}"
+        bucket = private_bucket(self, "Artifacts", self._artifacts, key=self._key, lifecycle_rules=[forgetting(30)])
+        accept(bucket, {"S1": "What is in it is a commit that the repository has, for a month"})
+        self._makers: dict[str, str] = {}
+        rights = {stage: self._rights(stage) for stage in STAGES}
+        self._doors_of_github(rights)
+        self._pipeline(rights)
+        self._tell_of_failures()
+
+    # --- what it works with ------------------------------------------------------------------------------------------
+    def _make_key(self) -> kms.Key:
+        key = kms.Key(
+            self,
+            "Key",
+            alias=f"alias/{NAME}",
+            description="Encrypts what is built, and what is said of it",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+        let_logs_use(key)
+        return key
+
+    def _make_topic(self, address: str) -> sns.Topic:
+        """Tells who approves that something waits for them, and that a run has failed."""
+        topic = sns.Topic(self, "Topic", topic_name=NAME, master_key=self._key, enforce_ssl=True)
+        if address:
+            topic.add_subscription(subscriptions.EmailSubscription(address))
+        return topic
+
+    def _tell_of_failures(self) -> None:
+        events.Rule(
+            self,
+            "Failed",
+            rule_name=f"{NAME}-failed",
+            event_pattern=events.EventPattern(
+                source=["aws.codepipeline"],
+                detail_type=["CodePipeline Pipeline Execution State Change"],
+                detail={"pipeline": [PROJECT], "state": ["FAILED"]},
+            ),
+            targets=[targets.SnsTopic(self._topic)],
+        )
+
+    # --- who may deploy ----------------------------------------------------------------------------------------------
+    def _rights(self, stage: str) -> iam.ManagedPolicy:
+        """What deploying a stage takes; with the role in whose name CloudFormation makes the stage."""
+        statements = list(creating(stage, self.account))
+        maker = self._role(
+            f"{stage}-cloudformation",
+            iam.ServicePrincipal(
+                "cloudformation.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": self.account}}
+            ),
+            statements,
+            reason="It makes whatever the stacks declare, and AWS gives a thing its id when it is made",
+        )
+        self._makers[stage] = maker.role_arn
+        statements = list(deploying(stage, self.account, maker.role_arn))
+        policy = iam.ManagedPolicy(
+            self,
+            f"{stage}-deploy",
+            managed_policy_name=f"{NAME}-{stage}-deploy",
+            description=f"Deploys {stage}",
+            statements=statements,
+        )
+        accept_wildcards(policy, statements, "Each is a thing of the stage, whose name ends in what AWS gave it")
+        return policy
+
+    def _doors_of_github(self, rights: Mapping[str, iam.IManagedPolicy]) -> None:
+        """A workflow of our repository takes a stage's role, in the environment of that stage and in no other."""
+        provider = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{GITHUB}", client_id_list=["sts.amazonaws.com"])
+        for stage, policy in rights.items():
+            said = {
+                f"{GITHUB}:aud": "sts.amazonaws.com",
+                f"{GITHUB}:sub": f"repo:{self._repository}:environment:{stage}",
+            }
+            door = iam.FederatedPrincipal(
+                provider.attr_arn, {"StringEquals": said}, assume_role_action="sts:AssumeRoleWithWebIdentity"
+            )
+            self._role(f"{stage}-github", door, policies=[policy])
+
+    def _role(
+        self,
+        name: str,
+        principal: iam.IPrincipal,
+        statements: Iterable[iam.PolicyStatement] = (),
+        *,
+        policies: Sequence[iam.IManagedPolicy] = (),
+        reason: str = "",
+    ) -> iam.Role:
+        role = iam.Role(
+            self,
+            f"{name}-role",
+            role_name=f"{NAME}-{name}",
+            assumed_by=principal,
+            managed_policies=list(policies),
+            inline_policies={"own": iam.PolicyDocument(statements=list(statements))} if statements else None,
+        )
+        accept_wildcards(role, statements, reason)
+        return role
+
+    # --- the pipeline ------------------------------------------------------------------------------------------------
+    def _pipeline(self, rights: Mapping[str, iam.IManagedPolicy]) -> None:
+        projects = {
+            "test": self._project("test", "make test", minutes=60),
+            "check": self._project("check", "make check", minutes=30),
+            **{stage: self._deploy(stage, policy) for stage, policy in rights.items()},
+        }
+        stages = {
+            "Source": self._source(),
+            "Test": _run("test", projects),
+            "Gates": _run("check", projects),
+            "Staging": _run("staging", projects),
+            "Approve": self._approval(),
+            "Production": _run("production", projects),
+        }
+        codepipeline.CfnPipeline(
+            self,
+            "Pipeline",
+            name=PROJECT,
+            pipeline_type="V2",
+            execution_mode="QUEUED",  # a release is finished before the next one begins
+            role_arn=self._role_of_the_pipeline(projects).role_arn,
+            artifact_store=codepipeline.CfnPipeline.ArtifactStoreProperty(
+                type="S3",
+                location=self._artifacts,
+                encryption_key=codepipeline.CfnPipeline.EncryptionKeyProperty(id=self._key.key_arn, type="KMS"),
+            ),
+            stages=[
+                codepipeline.CfnPipeline.StageDeclarationProperty(name=name, actions=[action])
+                for name, action in stages.items()
+            ],
+        )
+
+    def _role_of_the_pipeline(self, projects: Mapping[str, codebuild.CfnProject]) -> iam.Role:
+        builds = [f"arn:aws:codebuild:{self.region}:{self.account}:project/{NAME}-{name}" for name in projects]
+        statements = [
+            *self._with_artifacts("s3:GetObject", "s3:PutObject"),
+            _allow(["codeconnections:UseConnection"], [self._connection]),
+            _allow(["codebuild:StartBuild", "codebuild:StopBuild", "codebuild:BatchGetBuilds"], builds),
+            _allow(["sns:Publish"], [self._topic.topic_arn]),
+        ]
+        principal = iam.ServicePrincipal("codepipeline.amazonaws.com")
+        return self._role("run", principal, statements, reason="Objects in the bucket of artifacts")
+
+    def _source(self) -> Action:
+        """A clone and no archive: the package has the files that git knows, and carries its commit."""
+        return _action(
+            "github",
+            ("Source", "CodeStarSourceConnection"),
+            {
+                "ConnectionArn": self._connection,
+                "FullRepositoryId": self._repository,
+                "BranchName": self._branch,
+                "OutputArtifactFormat": "CODEBUILD_CLONE_REF",
+            },
+            outputs=[SOURCE],
+        )
+
+    def _approval(self) -> Action:
+        said = "Staging is deployed and has passed its smoke test. Production is next."
+        return _action("yes", ("Approval", "Manual"), {"NotificationArn": self._topic.topic_arn, "CustomData": said})
+
+    def _deploy(self, stage: str, policy: iam.IManagedPolicy) -> codebuild.CfnProject:
+        told = {"ROLE": self._makers[stage], "YES": "1"}  # make reads them: nobody is there to be asked
+        return self._project(stage, f"make deploy STAGE={stage}", minutes=120, policies=[policy], told=told)
+
+    def _project(
+        self,
+        name: str,
+        command: str,
+        *,
+        minutes: int,
+        policies: Sequence[iam.IManagedPolicy] = (),
+        told: Mapping[str, str] = MappingProxyType({}),
+    ) -> codebuild.CfnProject:
+        """One command in a clone, by a role that may read it, write its own log, and what is given here besides."""
+        log = f"/{NAME}/{name}"
+        log_group(self, f"{name}-log", log, days=30, key=self._key)
+        statements = [
+            *self._with_artifacts("s3:GetObject"),
+            _allow(["codeconnections:UseConnection"], [self._connection]),
+            _allow(
+                ["logs:CreateLogStream", "logs:PutLogEvents"],
+                [f"arn:aws:logs:{self.region}:{self.account}:log-group:{log}:*"],
+            ),
+        ]
+        role = self._role(
+            name,
+            iam.ServicePrincipal("codebuild.amazonaws.com"),
+            statements,
+            policies=policies,
+            reason="Streams of its own log, and objects in the bucket of artifacts",
+        )
+        return codebuild.CfnProject(
+            self,
+            name,
+            name=f"{NAME}-{name}",
+            description=command,
+            service_role=role.role_arn,
+            encryption_key=self._key.key_arn,
+            timeout_in_minutes=minutes,
+            source=codebuild.CfnProject.SourceProperty(
+                type="CODEPIPELINE",
+                build_spec=f'version: "0.2"\nphases:\n  build:\n    commands:\n      - {command}\n',
+            ),
+            artifacts=codebuild.CfnProject.ArtifactsProperty(type="CODEPIPELINE"),
+            environment=codebuild.CfnProject.EnvironmentProperty(
+                type="LINUX_CONTAINER",
+                image=IMAGE,
+                compute_type="BUILD_GENERAL1_MEDIUM",
+                privileged_mode=False,
+                environment_variables=[
+                    codebuild.CfnProject.EnvironmentVariableProperty(name=name, value=value)
+                    for name, value in told.items()
+                ],
+            ),
+            logs_config=codebuild.CfnProject.LogsConfigProperty(
+                cloud_watch_logs=codebuild.CfnProject.CloudWatchLogsConfigProperty(status="ENABLED", group_name=log)
+            ),
+        )
+
+    def _with_artifacts(self, *deeds: str) -> list[iam.PolicyStatement]:
+        writes = ["kms:GenerateDataKey"] if "s3:PutObject" in deeds else []
+        return [
+            _allow(deeds, [f"arn:aws:s3:::{self._artifacts}/*"]),
+            _allow(["s3:GetBucketLocation", "s3:GetBucketVersioning"], [f"arn:aws:s3:::{self._artifacts}"]),
+            _allow(["kms:Decrypt", *writes], [self._key.key_arn]),
+        ]
+
+
+def _run(name: str, projects: Mapping[str, codebuild.CfnProject]) -> Action:
+    return _action(name, ("Build", "CodeBuild"), {"ProjectName": projects[name].ref}, inputs=[SOURCE])
+
+
+def _action(
+    name: str,
+    what: tuple[str, str],
+    configuration: Mapping[str, str],
+    *,
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+) -> Action:
+    """An action of a service of AWS's own: its category and its provider."""
+    kinds = codepipeline.CfnPipeline
+    category, provider = what
+    return kinds.ActionDeclarationProperty(
+        name=name,
+        action_type_id=kinds.ActionTypeIdProperty(category=category, owner="AWS", provider=provider, version="1"),
+        configuration=dict(configuration),
+        input_artifacts=[kinds.InputArtifactProperty(name=artifact) for artifact in inputs],
+        output_artifacts=[kinds.OutputArtifactProperty(name=artifact) for artifact in outputs],
+    )
+
+
+def _allow(actions: Sequence[str], on: Sequence[str]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=list(actions), resources=list(on))

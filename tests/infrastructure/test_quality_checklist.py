@@ -1,0 +1,422 @@
+"""The quality checklist of the specification, one test an item, over every resource of every stage's templates.
+
+A finding names its resource. What is right as it is stands in a table here, with its reason.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infrastructure.config import STAGES, ZONES
+from tests.infrastructure.whole import Resource, Templates, as_list, named, of_stage, policies, resources
+from vibecode.local.folder import REPOSITORY
+from vibecode.resources import QUEUES
+
+BUCKET, TOPIC, QUEUE, KEY = "AWS::S3::Bucket", "AWS::SNS::Topic", "AWS::SQS::Queue", "AWS::KMS::Key"
+CLUSTER, INSTANCE, PROXY = "AWS::RDS::DBCluster", "AWS::RDS::DBInstance", "AWS::RDS::DBProxy"
+TABLE, FILES, POOL, VAULT = (
+    "AWS::DynamoDB::GlobalTable",
+    "AWS::EFS::FileSystem",
+    "AWS::Cognito::UserPool",
+    "AWS::Backup::BackupVault",
+)
+ENCRYPTS_MESSAGES = ("observability-worldwide", "pipeline")  # stacks whose key encrypts what lives for days
+# cfn-lint's own files: to import it takes longer than all of these tests.
+SCHEMAS = Path(str(find_spec("cfnlint").origin)).parent / "data" / "schemas"  # type: ignore[union-attr]  # it is there
+TAGS = ("app", "cost-centre", "data-class", "stage")
+
+# Deeds for which AWS knows no resource: they are allowed on "*" or not at all.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+WITHOUT_RESOURCE = {
+    "cloudwatch:PutMetricData": "metrics have no ARN",
+    "ec2:AssignPrivateIpAddresses": "a function in the VPC",
+    "ec2:CreateNetworkInterface": "a function in the VPC",
+    "ec2:DeleteNetworkInterface": "a function in the VPC",
+    "ec2:DescribeAddresses": "before anything is deployed",
+    "ec2:DescribeNetworkInterfaces": "a function in the VPC",
+    "ec2:DescribeSubnets": "a function in the VPC",
+    "ec2:DescribeVpcs": "before anything is deployed",
+    "ec2:UnassignPrivateIpAddresses": "a function in the VPC",
+    "ecr:GetAuthorizationToken": "signs in at the registry",
+    "logs:CreateLogDelivery": "logs of a state machine",
+    "logs:DeleteLogDelivery": "logs of a state machine",
+    "logs:DescribeLogGroups": "logs of a state machine",
+    "logs:DescribeResourcePolicies": "logs of a state machine",
+    "logs:GetLogDelivery": "logs of a state machine",
+    "logs:ListLogDeliveries": "logs of a state machine",
+    "logs:PutResourcePolicy": "logs of a state machine",
+    "logs:UpdateLogDelivery": "logs of a state machine",
+    "servicequotas:GetServiceQuota": "before anything is deployed",
+    "xray:GetSamplingRules": "traces",
+    "xray:GetSamplingTargets": "traces",
+    "xray:PutTelemetryRecords": "traces",
+    "xray:PutTraceSegments": "traces",
+}
+# CloudFormation makes things before they have an ARN; docs/decisions/0023 says what holds it.
+MAKERS = re.compile(r"^vibecode-pipeline-(staging|production)-cloudformation$")
+
+
+# --- IAM policies follow least privilege -----------------------------------------------------------------------------
+def test_iam_policies_follow_least_privilege(templates: Templates) -> None:
+    found = [f"{resource}: {complaint}" for resource in resources(templates) for complaint in too_much(resource)]
+    assert not found, named(found)
+    assert sum(1 for resource in resources(templates) for _ in policies(resource)) > 50, "it has looked at something"
+
+
+def too_much(resource: Resource) -> Iterator[str]:
+    """What a resource allows that is wider than it has to be."""
+    maker = MAKERS.match(str(resource.properties.get("RoleName", "")))
+    for whose, statement in policies(resource):
+        if statement["Effect"] == "Deny":
+            continue
+        if {"NotAction", "NotResource", "NotPrincipal"} & statement.keys():
+            yield "allows all but something"
+        elif whose == "resource":
+            if statement["Principal"] in ("*", {"AWS": "*"}) and not statement.get("Condition"):
+                yield f"anybody may {statement['Action']}"
+        elif not maker:
+            yield from too_wide(statement)
+    for statement in resource.properties.get("AssumeRolePolicyDocument", {}).get("Statement", []):
+        if "*" in json.dumps(statement["Principal"]):
+            yield "anybody may take this role"
+        if "Federated" in statement["Principal"] and not statement.get("Condition"):
+            yield "whoever signs in there may take this role"
+
+
+def too_wide(statement: Mapping[str, Any]) -> Iterator[str]:
+    """Deeds of an identity's statement that are many in one word, or on everything."""
+    deeds = as_list(statement["Action"])
+    yield from (f"{deed} is many deeds" for deed in deeds if "*" in deed)
+    if "*" in as_list(statement["Resource"]):
+        yield from (f"{deed} on everything" for deed in deeds if deed not in WITHOUT_RESOURCE)
+
+
+# --- Resources are tagged for cost tracking --------------------------------------------------------------------------
+def test_resources_are_tagged_for_cost_tracking(templates: Templates) -> None:
+    tagged = [(each, tags) for each in resources(templates) if (tags := tags_of(each)) is not None]
+    found = [
+        f"{each}: no {', '.join(missing)}" for each, tags in tagged if (missing := sorted(set(TAGS) - tags.keys()))
+    ]
+    assert not found, named(found)
+    stages = {(each.stage, tags["stage"]) for each, tags in tagged}
+    assert stages == {*((stage, stage) for stage in STAGES), ("pipeline", "all")}
+
+
+def tags_of(resource: Resource) -> Mapping[str, str] | None:
+    """The tags of a resource; None where AWS gives its type none."""
+    place = place_of_tags(resource.type)
+    if place is None:
+        return None
+    tags = (
+        resource.properties["Replicas"][0].get(place, {})
+        if resource.type == TABLE
+        else resource.properties.get(place, {})
+    )
+    return tags if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
+
+
+@cache
+def place_of_tags(kind: str) -> str | None:
+    """The property in which a type has its tags, as AWS's own schema says; None where it has none."""
+    if kind == TABLE:
+        return "Tags"
+    schema = json.loads((SCHEMAS / "resources" / f"{known_types()[kind]}.json").read_text())
+    tagging = schema.get("tagging") or {"taggable": "Tags" in schema["properties"]}
+    return str(tagging.get("tagProperty", "Tags")).rpartition("/")[2] if tagging.get("taggable", True) else None
+
+
+@cache
+def known_types() -> Mapping[str, str]:
+    """Where cfn-lint keeps the schema of each type. us-east-1 has them all."""
+    known: Mapping[str, str] = json.loads((SCHEMAS / "providers" / "us-east-1.json").read_text())
+    return known
+
+
+# --- CloudWatch alarms configured ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stage", STAGES)
+def test_cloudwatch_alarms_are_configured(templates: Templates, stage: str) -> None:
+    mine = of_stage(templates, stage)
+    alarms = list(resources(mine, "AWS::CloudWatch::Alarm"))
+    watched = {value for alarm in alarms for value in dimensions_of(alarm)}
+    paging = " ".join(found.properties["AlarmRule"] for found in resources(mine, "AWS::CloudWatch::CompositeAlarm"))
+
+    assert {f"vibecode-{stage}", f"vibecode-{stage}-worker"} <= watched, "both functions"
+    assert {f"vibecode-{stage}-{queue.key}-dead" for queue in QUEUES} <= watched, "every dead-letter queue"
+    assert {cluster.properties["DBClusterIdentifier"] for cluster in resources(mine, CLUSTER)} <= watched
+    for queue in resources(mine, QUEUE):
+        assert queue.properties["QueueName"] in watched, f"nobody looks at {queue}"
+    for machine in resources(mine, "AWS::StepFunctions::StateMachine"):
+        assert any(value.endswith(f":stateMachine:{machine.properties['StateMachineName']}") for value in watched)
+    for alarm in alarms:
+        assert alarm.properties.get("AlarmActions") or f"<{alarm.name}.Arn>" in paging, f"{alarm} tells nobody"
+
+
+def dimensions_of(alarm: Resource) -> Iterator[str]:
+    """What an alarm looks at."""
+    metrics = [
+        metric["MetricStat"]["Metric"] for metric in alarm.properties.get("Metrics", []) if "MetricStat" in metric
+    ]
+    for metric in metrics or [alarm.properties]:
+        yield from (dimension["Value"] for dimension in metric.get("Dimensions", []))
+
+
+# --- Backup strategy implemented -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_backup_strategy_is_implemented(templates: Templates, stage: str) -> None:
+    mine, sizes = of_stage(templates, stage), STAGES[stage]
+    [cluster] = resources(mine, CLUSTER)
+    [plan] = resources(mine, "AWS::Backup::BackupPlan")
+    [chosen] = resources(mine, "AWS::Backup::BackupSelection")
+    [vault] = resources(mine, VAULT)
+
+    assert cluster.properties["BackupRetentionPeriod"] == sizes.backup_days, "point in time, so far back"
+    assert cluster.properties["DeletionProtection"] is True
+    assert any(f"<{cluster.name}>" in arn for arn in chosen.properties["BackupSelection"]["Resources"])
+    for rule in plan.properties["BackupPlan"]["BackupPlanRule"]:
+        assert rule["Lifecycle"]["DeleteAfterDays"] >= max(sizes.backup_days, 7)
+    assert ("LockConfiguration" in vault.properties) is sizes.vault_locked
+    for table in resources(mine, TABLE):
+        [replica] = table.properties["Replicas"]
+        assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+        assert replica["DeletionProtectionEnabled"] is True
+    for pool in resources(mine, POOL):
+        assert pool.properties["DeletionProtection"] == "ACTIVE"
+    for files in resources(mine, FILES):
+        assert files.properties["BackupPolicy"] == {"Status": "ENABLED"}
+    for bucket in resources(mine, BUCKET):
+        assert bucket.properties["VersioningConfiguration"] == {"Status": "Enabled"}, bucket
+    for held in resources(mine, CLUSTER, TABLE, POOL, FILES, VAULT, BUCKET, KEY):
+        if not held.stack.endswith(ENCRYPTS_MESSAGES):
+            assert held.kept, f"{held} would go with its stack"
+
+
+# --- Multi-AZ for high availability ----------------------------------------------------------------------------------
+def test_production_is_in_three_zones(templates: Templates) -> None:
+    mine = of_stage(templates, "production")
+    zones: dict[str, set[str]] = {}
+    zone_of = {}
+    for subnet in resources(mine, "AWS::EC2::Subnet"):
+        tier = next(tag["Value"] for tag in subnet.properties["Tags"] if tag["Key"].startswith("aws-cdk:subnet-name"))
+        zones.setdefault(tier, set()).add(subnet.properties["AvailabilityZone"])
+        zone_of[subnet.name] = subnet.properties["AvailabilityZone"]
+    nat_gateways = list(resources(mine, "AWS::EC2::NatGateway"))
+
+    assert list(zones) == ["egress", "private", "data"]
+    assert all(found == set(ZONES) for found in zones.values())
+    assert {zone_of[gateway.properties["SubnetId"].strip("<>")] for gateway in nat_gateways} == set(ZONES)
+    assert len(list(resources(mine, INSTANCE))) >= 2, "a reader that takes over"
+    for placed in resources(mine, "AWS::RDS::DBSubnetGroup", "AWS::ElastiCache::ServerlessCache", PROXY):
+        subnets = next(placed.properties[name] for name in ("SubnetIds", "VpcSubnetIds") if name in placed.properties)
+        assert len(set(subnets)) == 3, placed
+    for service in resources(mine, "AWS::ECS::Service"):
+        assert len(service.properties["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"]) == 3, service
+    if list(resources(mine, FILES)):
+        assert len(list(resources(mine, "AWS::EFS::MountTarget"))) == 3
+
+
+# --- Encryption at rest and in transit -------------------------------------------------------------------------------
+type Check = Callable[[Mapping[str, Any]], object]
+
+AT_REST: Mapping[str, Check] = {
+    CLUSTER: lambda has: has.get("StorageEncrypted") is True and has.get("KmsKeyId"),
+    TABLE: lambda has: has.get("SSESpecification", {}).get("SSEType") == "KMS",
+    BUCKET: lambda has: has.get("BucketEncryption"),
+    QUEUE: lambda has: has.get("KmsMasterKeyId"),
+    TOPIC: lambda has: has.get("KmsMasterKeyId"),
+    KEY: lambda has: has.get("EnableKeyRotation") is True or has.get("KeySpec", "").startswith("HMAC"),
+    VAULT: lambda has: has.get("EncryptionKeyArn"),
+    FILES: lambda has: has.get("Encrypted") is True and has.get("KmsKeyId"),
+    "AWS::CodeBuild::Project": lambda has: has.get("EncryptionKey"),
+    "AWS::CodePipeline::Pipeline": lambda has: has["ArtifactStore"].get("EncryptionKey"),
+    "AWS::ECR::Repository": lambda has: has.get("EncryptionConfiguration"),
+    "AWS::ElastiCache::ServerlessCache": lambda has: has.get("KmsKeyId"),
+    "AWS::Events::Archive": lambda has: has.get("KmsKeyIdentifier"),
+    "AWS::Events::EventBus": lambda has: has.get("KmsKeyIdentifier"),
+    "AWS::Logs::LogGroup": lambda has: has.get("KmsKeyId"),
+    "AWS::SecretsManager::Secret": lambda has: has.get("KmsKeyId"),
+}
+
+
+# CloudWatch encrypts every log group; with a key of ours where there is one, and these are in another region.
+BY_AWS_OWN_KEY = re.compile(r"^vibecode-\w+-worldwide/.* \(AWS::Logs::LogGroup\)$")
+
+
+def test_everything_is_encrypted_at_rest(templates: Templates) -> None:
+    found = [
+        str(each)
+        for each in resources(templates, *AT_REST)
+        if not AT_REST[each.type](each.properties) and not BY_AWS_OWN_KEY.match(str(each))
+    ]
+    assert not found, named(found)
+
+
+def test_everything_is_encrypted_in_transit(templates: Templates) -> None:
+    found = list(in_the_clear(templates))
+    assert not found, named(found)
+
+
+def in_the_clear(templates: Templates) -> Iterator[str]:
+    """Doors that would let somebody in without TLS."""
+    for stack, template in templates.items():
+        for guarded, policy, field in WITH_POLICY:
+            closed = {
+                name
+                for found in resources({stack: template}, policy)
+                if any(refuses_plain(statement) for _, statement in policies(found))
+                for name in re.findall(r"<(\w+)", json.dumps(found.properties[field]))
+            }
+            yield from (str(each) for each in resources({stack: template}, guarded) if each.name not in closed)
+    for kind, asks_for_tls in IN_TRANSIT.items():
+        yield from (str(each) for each in resources(templates, kind) if not asks_for_tls(each.properties))
+
+
+# What lets in whom its policy, in the same stack, does not refuse.
+WITH_POLICY = (
+    (BUCKET, "AWS::S3::BucketPolicy", "Bucket"),
+    (TOPIC, "AWS::SNS::TopicPolicy", "Topics"),
+    (QUEUE, "AWS::SQS::QueuePolicy", "Queues"),
+)
+
+
+def served_by_tls(has: Mapping[str, Any]) -> bool:
+    """Whether a distribution asks and answers by TLS alone."""
+    told = has["DistributionConfig"]
+    behaviours = [told["DefaultCacheBehavior"], *told.get("CacheBehaviors", [])]
+    origins = [origin["CustomOriginConfig"] for origin in told["Origins"] if "CustomOriginConfig" in origin]
+    return all(each["ViewerProtocolPolicy"] in {"https-only", "redirect-to-https"} for each in behaviours) and all(
+        origin["OriginProtocolPolicy"] == "https-only" for origin in origins
+    )
+
+
+IN_TRANSIT: Mapping[str, Check] = {
+    PROXY: lambda has: has["RequireTLS"],
+    "AWS::CloudFront::Distribution": served_by_tls,
+    "AWS::ECS::TaskDefinition": lambda has: all(
+        volume["EFSVolumeConfiguration"]["TransitEncryption"] == "ENABLED"
+        for volume in has.get("Volumes", [])
+        if "EFSVolumeConfiguration" in volume
+    ),
+    "AWS::RDS::DBClusterParameterGroup": lambda has: has["Parameters"].get("rds.force_ssl") == "1",
+}
+
+
+def refuses_plain(statement: Mapping[str, Any]) -> bool:
+    """Whether it denies who comes without TLS."""
+    condition = statement.get("Condition", {}).get("Bool", {})
+    return statement["Effect"] == "Deny" and str(condition.get("aws:SecureTransport")).lower() == "false"
+
+
+# --- Cost optimization reviewed --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stage", STAGES)
+def test_costs_were_thought_of(templates: Templates, stage: str) -> None:
+    mine, sizes = of_stage(templates, stage), STAGES[stage]
+    [budget] = resources(mine, "AWS::Budgets::Budget")
+    [monitor] = resources(mine, "AWS::CE::AnomalyMonitor")
+    [cluster] = resources(mine, CLUSTER)
+    capacity = cluster.properties["ServerlessV2ScalingConfiguration"]
+
+    assert budget.properties["Budget"]["BudgetLimit"] == {"Amount": sizes.budget, "Unit": "USD"}
+    assert budget.properties["Budget"]["CostFilters"] == {"TagKeyValue": [f"user:stage${stage}"]}
+    assert len(budget.properties["NotificationsWithSubscribers"]) == 2
+    assert json.loads(monitor.properties["MonitorSpecification"])["Tags"]["Values"] == [stage]
+    assert len(list(resources(mine, "AWS::EC2::NatGateway"))) == sizes.nat_gateways
+    assert (capacity["MinCapacity"], capacity["MaxCapacity"]) == (sizes.smallest_acu, sizes.largest_acu)
+    assert len(list(resources(mine, "AWS::EC2::VPCEndpoint"))) >= 2, "S3 and DynamoDB past the NAT"
+    for table in resources(mine, TABLE):
+        assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
+    for bucket in resources(mine, BUCKET):
+        rules = bucket.properties.get("LifecycleConfiguration", {}).get("Rules", [])
+        assert any(rule["Status"] == "Enabled" for rule in rules), f"{bucket} grows for ever"
+    for repository in resources(mine, "AWS::ECR::Repository"):
+        assert repository.properties.get("LifecyclePolicy"), f"{repository} grows for ever"
+    for service in resources(mine, "AWS::ECS::Service"):
+        strategy = service.properties["CapacityProviderStrategy"]
+        assert any(used["CapacityProvider"] == "FARGATE_SPOT" for used in strategy), service
+        assert service.properties.get("DesiredCount", 0) == 0, "it is begun by what waits"
+    settings = json.loads((REPOSITORY / "zappa_settings.json").read_text())
+    assert not any("provisioned_concurrency" in values for values in settings.values()), "it bills around the clock"
+
+
+# --- Infrastructure as code documented -------------------------------------------------------------------------------
+def test_the_infrastructure_is_documented(templates: Templates) -> None:
+    found = [str(each) for each in undescribed(templates)]
+    for path in sorted((REPOSITORY / "infrastructure").rglob("*.py")):
+        module = ast.parse(path.read_text())
+        public = [
+            node
+            for node in [module, *ast.walk(module)]
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and not getattr(node, "name", "").startswith("_")
+        ]
+        found += [f"{path.name}: {getattr(node, 'name', 'the module')}" for node in public if not documented(node)]
+    assert not found, named(found)
+
+
+def documented(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
+    """Whether it says what it is for. A function within another is its own matter."""
+    return bool(ast.get_docstring(node)) or (isinstance(node, ast.FunctionDef) and bool(node.col_offset > 4))
+
+
+def undescribed(templates: Templates) -> Iterator[str]:
+    """Resources and parameters that could say what they are for, and do not."""
+    for resource in resources(templates, KEY, "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"):
+        if not resource.properties.get("Description"):
+            yield str(resource)
+    for resource in resources(templates, "AWS::EC2::SecurityGroup"):
+        if not resource.properties.get("GroupDescription"):
+            yield str(resource)
+    for resource in resources(templates, "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+        if not resource.properties.get("AlarmDescription"):
+            yield str(resource)
+    for stack, template in templates.items():
+        for name, parameter in template.get("Parameters", {}).items():
+            if "Description" not in parameter:
+                yield f"{stack}/{name} (a parameter)"
+
+
+# --- Monitoring and logging enabled ----------------------------------------------------------------------------------
+LOGS: Mapping[str, Check] = {
+    CLUSTER: lambda has: "postgresql" in has.get("EnableCloudwatchLogsExports", []),
+    "AWS::ApiGatewayV2::Stage": lambda has: has.get("AccessLogSettings"),
+    "AWS::CodeBuild::Project": lambda has: has["LogsConfig"]["CloudWatchLogs"]["Status"] == "ENABLED",
+    "AWS::ECS::TaskDefinition": lambda has: all(each.get("LogConfiguration") for each in has["ContainerDefinitions"]),
+    "AWS::Logs::LogGroup": lambda has: 14 <= has.get("RetentionInDays", 0) <= 365,
+    "AWS::StepFunctions::StateMachine": lambda has: (
+        has.get("TracingConfiguration", {}).get("Enabled") and has.get("LoggingConfiguration", {}).get("Level") != "OFF"
+    ),
+}
+# Logs about logs would never end, and what a build reads is a commit.
+UNLOGGED = re.compile(r"^vibecode-(\w+-access-logs|pipeline)-\d+$")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_monitoring_and_logging_are_enabled(templates: Templates, stage: str) -> None:
+    mine = of_stage(templates, stage)
+    found = [str(each) for each in resources(mine, *LOGS) if not LOGS[each.type](each.properties)]
+    found += [
+        str(bucket)
+        for bucket in resources(mine, BUCKET)
+        if "LoggingConfiguration" not in bucket.properties and not UNLOGGED.match(bucket.properties["BucketName"])
+    ]
+    [network] = resources(mine, "AWS::EC2::VPC")
+    [flows] = resources(mine, "AWS::EC2::FlowLog")
+    firewalls = len(list(resources(mine, "AWS::WAFv2::WebACL")))
+    delivered = json.dumps([dict(each.properties) for each in resources(mine, "AWS::Logs::DeliverySource")])
+    found += [
+        str(distribution)
+        for distribution in resources(mine, "AWS::CloudFront::Distribution")
+        if "Logging" not in distribution.properties["DistributionConfig"] and distribution.name not in delivered
+    ]
+
+    assert not found, named(found)
+    assert (flows.properties["ResourceId"], flows.properties["TrafficType"]) == (f"<{network.name}>", "ALL")
+    assert len(list(resources(mine, "AWS::WAFv2::LoggingConfiguration"))) == firewalls
+    assert len(list(resources(mine, "AWS::CloudWatch::Dashboard"))) == 1
+    assert json.loads((REPOSITORY / "zappa_settings.json").read_text())["shared"]["xray_tracing"] is True
