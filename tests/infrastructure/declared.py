@@ -54,7 +54,8 @@ def in_local_aws(stage: str) -> Described:
 
 
 def _ask(service: str) -> Any:
-    ours = Config(ignore_configured_endpoint_urls=True)  # not the AWS of the tests, which the environment names
+    # Not the AWS of the tests, which the environment names.
+    ours = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs do not know it yet
     return boto3.client(service, region_name=REGION, config=ours)  # type: ignore[call-overload]  # any service
 
 
