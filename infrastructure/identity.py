@@ -93,7 +93,7 @@ class Identity(cdk.Stack):
             deletion_protection=True,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-        self._raw(pool).override_logical_id("Pool")
+        pool.node.default_child.override_logical_id("Pool")
         threats = "Threat protection is of the Plus plan, by the person and month; WAF's rates slow down who guesses"
         accept(
             pool,
@@ -112,10 +112,6 @@ class Identity(cdk.Stack):
         return cognito.UserPoolEmail.with_ses(
             from_email=f"no-reply@{domain}", ses_verified_domain=domain, ses_region=self.region
         )
-
-    def _raw(self, construct: Construct) -> Any:
-        """What CloudFormation is told of it."""
-        return construct.node.default_child
 
     # --- its triggers ------------------------------------------------------------------------------------------------
     def _ask_before_tokens(self, resources: Resources, log_days: int, key: kms.IKey) -> None:
@@ -142,15 +138,9 @@ class Identity(cdk.Stack):
             managed_policy_name=name,
             roles=[role],
             statements=[
+                iam.PolicyStatement(actions=["cognito-idp:AdminGetUser"], resources=[self.pool.user_pool_arn]),
                 iam.PolicyStatement(
-                    sid="AskForTheSecondFactor",
-                    actions=["cognito-idp:AdminGetUser"],
-                    resources=[self.pool.user_pool_arn],
-                ),
-                iam.PolicyStatement(
-                    sid="Log",
-                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-                    resources=[log.log_group_arn],
+                    actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log.log_group_arn]
                 ),
             ],
         )
@@ -169,7 +159,7 @@ class Identity(cdk.Stack):
     def _tell_the_worker(self, resources: Resources) -> None:
         """By its name to be: Zappa makes it later, and the stack after Zappa lets the pool call it."""
         for trigger in dict.fromkeys(source.partition("_")[0] for source in TRIGGERS):
-            self._raw(self.pool).add_property_override(f"LambdaConfig.{trigger}", resources.worker_arn)
+            self.pool.node.default_child.add_property_override(f"LambdaConfig.{trigger}", resources.worker_arn)
 
     # --- its clients -------------------------------------------------------------------------------------------------
     def _client(self, resources: Resources, public_url: str) -> cognito.CfnUserPoolClient:

@@ -55,7 +55,7 @@ def in_local_aws(stage: str) -> Described:
 
 def _ask(service: str) -> Any:
     # Not the AWS of the tests, which the environment names.
-    ours = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # its stubs lack it
+    ours = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs do not know it yet
     return boto3.client(service, region_name=REGION, config=ours)  # type: ignore[call-overload]  # any service
 
 
