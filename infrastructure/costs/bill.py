@@ -45,6 +45,7 @@ PROVIDER_BYTES = 20_000  # of one order, with the payment provider and its TLS
 IMAGES_GB = 2  # of a repository: some releases of one image
 FILES_GB = 1  # of a file system
 ACTION_MINUTES, BUILD_MINUTES = 40, 30  # of one release in the pipeline
+EDGE_GB_SECONDS = Decimal("0.125") * 2 / 1000  # a header renamed: 2 ms in the least memory
 IDLE_DAYS = 14  # after so many without a call Lambda drops a version's snapshot
 # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html
 
@@ -304,7 +305,10 @@ def _delivery(counted: Counted, usage: Usage) -> Iterator[Line]:
         through = usage.requests + usage.delivered_requests
         yield _line("delivered", usage.delivered, "delivered-gb")
         yield _line("requests at the edge", through, "delivered-request")
-        yield _line("functions at the edge", through if counted.edge_functions else 0, "edge-call")
+        yield _line("functions at the edge", usage.delivered_requests if counted.edge_functions else 0, "edge-call")
+        at_edge = usage.requests if counted.edge_lambdas else 0
+        yield _line("calls of Lambda@Edge", at_edge, "edge-function-call")
+        yield _line("milliseconds of Lambda@Edge", at_edge * EDGE_GB_SECONDS, "edge-function-gb-second")
     if counted.web_acls:
         yield _line("inspected requests", usage.requests + usage.delivered_requests, "web-acl-request")
 

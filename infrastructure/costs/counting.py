@@ -35,7 +35,8 @@ class Counted:
     web_acls: int = 0
     rules: int = 0
     distributions: int = 0
-    edge_functions: int = 0
+    edge_functions: int = 0  # of CloudFront
+    edge_lambdas: int = 0  # Lambda@Edge
     alarm_metrics: int = 0
     composite_alarms: int = 0
     dashboards: int = 0
@@ -121,6 +122,14 @@ def _cluster(counted: Counted, properties: Properties, _: Mapping[str, Any]) -> 
     counted.secrets += bool(properties.get("ManageMasterUserPassword"))
 
 
+def _distribution(counted: Counted, properties: Properties, _: Mapping[str, Any]) -> None:
+    config = properties["DistributionConfig"]
+    counted.distributions += 1
+    for behavior in (config["DefaultCacheBehavior"], *config.get("CacheBehaviors", ())):
+        counted.edge_functions += len(behavior.get("FunctionAssociations", ()))
+        counted.edge_lambdas += len(behavior.get("LambdaFunctionAssociations", ()))
+
+
 def _web_acl(counted: Counted, properties: Properties, _: Mapping[str, Any]) -> None:
     counted.web_acls += 1
     counted.rules += len(properties.get("Rules", ()))
@@ -185,8 +194,7 @@ COUNTERS: Mapping[str, Callable[..., None]] = {
     "AWS::KMS::ReplicaKey": _add("keys"),
     "AWS::SecretsManager::Secret": _add("secrets"),
     "AWS::WAFv2::WebACL": _web_acl,
-    "AWS::CloudFront::Distribution": _add("distributions"),
-    "AWS::CloudFront::Function": _add("edge_functions"),
+    "AWS::CloudFront::Distribution": _distribution,
     "AWS::CloudWatch::Alarm": _add("alarm_metrics", _alarm_metrics),
     "AWS::CloudWatch::CompositeAlarm": _add("composite_alarms"),
     "AWS::CloudWatch::Dashboard": _add("dashboards"),
