@@ -129,7 +129,7 @@ def _trust() -> str:
     return (
         f"Prices of {table.region}, read {table.read}; {elsewhere} of {len(table.of)} are those of another region "
         f"(prices.toml says which). One order traced {order.measured} on {order.machine}: {order.command}. "
-        "Without tax, support, and what is free for a year."
+        "Without tax, support, traffic between zones, and what is free for a year."
     )
 
 

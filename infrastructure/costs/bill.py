@@ -139,6 +139,14 @@ def cost_of_an_order(stage: Stage, templates: Mapping[str, Template], order: Tra
     return Bill([line for line in lines if line.quantity])
 
 
+def monthly(templates: Mapping[str, Template]) -> Decimal:
+    """What these templates cost a month, by the names of their stacks, with what their stages are made for."""
+    bills = [
+        bill(stage, templates, EXPECTED[stage.name]) for stage in STAGES.values() if of_stage(templates, stage.prefix)
+    ]
+    return sum((each.usd for each in [*bills, bill_of_account(templates, EXPECTED["production"])]), Decimal())
+
+
 def change(
     stage: Stage, before: Mapping[str, Template], after: Mapping[str, Template], usage: Usage | None = None
 ) -> list[Change]:
@@ -203,6 +211,8 @@ def _fixed(counted: Counted) -> Iterator[Line]:
     yield _line("dashboards", counted.dashboards, "dashboard")
     yield _line("runs of canaries", counted.canary_runs, "canary-run")
     yield _line("zones of Route 53", counted.hosted_zones, "hosted-zone")
+    yield _line("health checks", counted.health_checks, "health-check")
+    yield _line("HTTPS and words of health checks", counted.health_features, "health-check-feature")
     yield _line("images", counted.repositories * IMAGES_GB, "image-gb")
     yield _line("files", counted.file_systems * FILES_GB, "files-gb")
 

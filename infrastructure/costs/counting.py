@@ -55,6 +55,8 @@ class Counted:
     repositories: int = 0
     file_systems: int = 0
     hosted_zones: int = 0
+    health_checks: int = 0
+    health_features: int = 0
     pipelines: int = 0
     tasks: list[tuple[Decimal, Decimal, Decimal, bool]] = field(default_factory=list)  # how many, vCPU, GB, spot
 
@@ -153,6 +155,12 @@ def _canary(counted: Counted, properties: Properties, _: Mapping[str, Any]) -> N
     counted.canary_runs += runs_a_month(properties["Schedule"]["Expression"])
 
 
+def _health_check(counted: Counted, properties: Properties, _: Mapping[str, Any]) -> None:
+    kind = properties["HealthCheckConfig"]["Type"]
+    counted.health_checks += 1
+    counted.health_features += kind.startswith("HTTPS") + kind.endswith("STR_MATCH")
+
+
 def _schedule(counted: Counted, properties: Properties, _: Mapping[str, Any]) -> None:
     if properties.get("State", "ENABLED") == "ENABLED" and "ScheduleExpression" in properties:
         counted.runs += runs_a_month(properties["ScheduleExpression"])
@@ -212,5 +220,6 @@ COUNTERS: Mapping[str, Callable[..., None]] = {
     "AWS::EFS::FileSystem": _add("file_systems"),
     "AWS::ECS::Service": _tasks,
     "AWS::Route53::HostedZone": _add("hosted_zones"),
+    "AWS::Route53::HealthCheck": _health_check,
     "AWS::CodePipeline::Pipeline": _add("pipelines"),
 }
