@@ -40,6 +40,7 @@ KEY_CALLS = 2 * DAYS * 24 * 12
 QUEUE_REQUESTS = 3
 CACHE_WORK = 2  # ECPU of one request: a throttle reads its count and writes it
 PICTURE_OBJECTS = 4  # what was uploaded, what was made of it, two copies
+LAMBDA_LINES = 400  # bytes that Lambda itself logs of an invocation: START, END, REPORT
 FLOW_RECORD = 250  # bytes of flow logs, for one call to the outside
 PROVIDER_BYTES = 20_000  # of one order, with the payment provider and its TLS
 IMAGES_GB = 2  # of a repository: some releases of one image
@@ -337,7 +338,8 @@ def _traffic(counted: Counted, usage: Usage, order: Traced) -> Iterator[Line]:
 def _watching(counted: Counted, usage: Usage, order: Traced) -> Iterator[Line]:
     reads = usage.requests - usage.orders
     calls = usage.orders * sum((each.calls for each in order.calls.values()), Decimal())
-    written = usage.orders * order.log_bytes + reads * order.read_log_bytes
+    runs = usage.requests + usage.orders * order.worker.calls + counted.runs
+    written = usage.orders * order.log_bytes + reads * order.read_log_bytes + runs * LAMBDA_LINES
     flows = calls * FLOW_RECORD if counted.flow_logs else Decimal()
     yield _line("logs written", (written + flows) / GB, "log-gb")
     yield _line("logs kept", (written + flows) / GB * counted.log_days / DAYS, "log-kept-gb")
