@@ -294,7 +294,7 @@ def test_functions_are_as_large_as_zappa_makes_them() -> None:
 
 
 def test_our_own_metrics_are_found_in_the_code() -> None:
-    assert own_metrics() >= 10
+    assert own_metrics() > 10, "each outcome is a metric of its own"
 
 
 def test_one_order_more_costs_the_same_however_many_there_are() -> None:
