@@ -86,9 +86,7 @@ def _check(start: date, end: date, today: date) -> None:
     if start > today:
         raise NotTold(f"--start is in the future: nothing was spent after today, {today}.")
     if end > (last := _next_month(this_month)):
-        raise NotTold(
-            f"--end is in the future: Cost Explorer knows no day after this month; --end {last} is all of it."
-        )
+        raise NotTold(f"--end is in the future: the last one that Cost Explorer takes is {last}.")
     earliest = this_month
     for _ in range(MONTHS_BACK):
         earliest = (earliest - timedelta(days=1)).replace(day=1)
