@@ -23,6 +23,7 @@ TITLES = {
     "events": "bus", "ses": "SES", "execute-api": "websocket API", "rds": "database", "cloudfront": "CloudFront",
 }  # fmt: skip
 NODE = re.compile(r"""([\w-]+)([\[(]+/?"[^"]*"/?[\])]+|\(\(\w+\)\)|\(role [^)]*\)|\[[\w-]+\])""")
+MOST_KINDS = 4  # of facts that a picture names: vibecode/resources.py names all
 # Actions on these are the same for every function, and would hide the others: what each needs to run at all.
 EVERYBODY = {"logs", "ec2", "xray"}
 
@@ -38,7 +39,7 @@ def network(stacks: Stacks) -> Iterator[str]:
         text = "<br>".join([f"subnets: {kind}", *subnets])
         yield f'        {kind}["{text}"]'
     gateways = sum(1 for _ in stacks.of_type("AWS::EC2::NatGateway"))
-    yield f'        nat["{gateways} NAT gateway{"s" if gateways > 1 else ""}"]'
+    yield f'        nat["{gateways} NAT gateway{"s" if gateways > 1 else ""}<br>in egress"]'
     for endpoint in stacks.of_type("AWS::EC2::VPCEndpoint"):
         service = stacks.text(endpoint.properties["ServiceName"], endpoint.stack).rpartition(".")[2]
         yield f'        endpoint-{service}["{endpoint.properties["VpcEndpointType"]} endpoint: {service}"]'
@@ -104,7 +105,8 @@ def _facts(stacks: Stacks) -> Iterator[str]:
     for rule in stacks.of_type("AWS::Events::Rule"):
         pattern = rule.properties.get("EventPattern", {})
         bus = stacks.thing(rule.properties["EventBusName"], rule.stack) if "EventBusName" in rule.properties else None
-        told = "<br>".join(pattern.get("detail-type", pattern.get("source", ())))
+        kinds = pattern.get("detail-type", pattern.get("source", ()))
+        told = "<br>".join(kinds) if len(kinds) <= MOST_KINDS else f"{len(kinds)} kinds of facts"
         for target in rule.properties.get("Targets", ()) if pattern else ():
             source = _box(Thing("events", bus.name if bus else "default"))
             yield f'    {source} -->|"{told}"| {_box(stacks.thing(target["Arn"], rule.stack))}'
