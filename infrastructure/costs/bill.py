@@ -241,7 +241,10 @@ def _there(counted: Counted, stage: Stage, usage: Usage, order: Traced) -> Itera
 
 
 def _acu(counted: Counted, usage: Usage, order: Traced, hours: Decimal) -> Decimal:
-    """ACUs of one instance on average: the least that it may have, or what the load takes."""
+    """ACUs of one instance on average: the least that it may have, or what the load takes.
+
+    What a function waits for the database is more than that computes: the load is told too large, not too small.
+    """
     per_statement = order.database_ms / order.statements
     statements = usage.orders * order.statements + (usage.requests - usage.orders) * order.read_statements
     busy = statements * per_statement / 1000 / 3600 * ACU_OF_PROCESSOR * WAVES
