@@ -2,6 +2,7 @@
 
 Called by the command, and by the deployment for its plan. Two kinds of lines: what is there whether anybody comes or
 not, counted in the templates, and what a month's usage asks for. Where it is not known which, the line is the dearer.
+Longer than most modules: who doubts a bill reads it from top to bottom.
 """
 
 import json
