@@ -54,11 +54,14 @@ class Data(cdk.Stack):
         return f"{host}:5432/{DATABASE}"
 
     def may_sign_in(self, role: str) -> list[str]:
-        """The ARNs that let somebody sign in as a role of PostgreSQL, at the cluster and at its proxy."""
-        doors = [self.cluster.cluster_resource_identifier]
-        if self.proxy:
-            doors.append(cdk.Fn.select(6, cdk.Fn.split(":", self.proxy.db_proxy_arn)))
-        return [f"arn:aws:rds-db:{self.region}:{self.account}:dbuser:{door}/{role}" for door in doors]
+        """The ARNs that let somebody sign in as a role of PostgreSQL: the application at the proxy, if there is one."""
+        door = self.cluster.cluster_resource_identifier
+        if self.proxy and role == APPLICATION:
+            door = cdk.Fn.select(6, cdk.Fn.split(":", self.proxy.db_proxy_arn))
+        return [self._user(door, role)]
+
+    def _user(self, door: str, role: str) -> str:
+        return f"arn:aws:rds-db:{self.region}:{self.account}:dbuser:{door}/{role}"
 
     # --- Aurora ------------------------------------------------------------------------------------------------------
     def _cluster(self, stage: Stage, network: Network, key: kms.IKey) -> rds.DatabaseCluster:
@@ -128,6 +131,7 @@ class Data(cdk.Stack):
             db_proxy_name=f"{self.stack_name}-proxy",
             proxy_target=rds.ProxyTarget.from_cluster(self.cluster),
             default_auth_scheme=rds.DefaultAuthScheme.IAM_AUTH,
+            role=self._role_of_proxy(),
             iam_auth=True,
             require_tls=True,
             borrow_timeout=cdk.Duration.seconds(3),
@@ -137,6 +141,32 @@ class Data(cdk.Stack):
             vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
             security_groups=[network.group(self, "proxy")],
         )
+
+    def _role_of_proxy(self) -> iam.Role:
+        """It signs in at the cluster with IAM, as the application alone.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy-iam-setup.html
+        """
+        role = iam.Role(
+            self,
+            "ProxyRole",
+            role_name=f"{self.stack_name}-proxy",
+            assumed_by=iam.ServicePrincipal("rds.amazonaws.com"),
+        )
+        iam.ManagedPolicy(
+            self,
+            "ProxySignsIn",
+            managed_policy_name=f"{self.stack_name}-proxy",
+            roles=[role],
+            statements=[
+                iam.PolicyStatement(
+                    sid="SignsInAsTheApplication",
+                    actions=["rds-db:connect"],
+                    resources=[self._user(self.cluster.cluster_resource_identifier, APPLICATION)],
+                )
+            ],
+        )
+        return role
 
     # --- beside it ---------------------------------------------------------------------------------------------------
     def _cache(self, resources: Resources, network: Network, key: kms.IKey) -> elasticache.CfnServerlessCache:

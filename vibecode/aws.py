@@ -24,6 +24,8 @@ def client(
     service: Literal["apigatewaymanagementapi"], *, seconds: float = ..., tries: int = ...
 ) -> "ApiGatewayManagementApiClient": ...
 @overload
+def client(service: Literal["ce"], *, seconds: float = ..., tries: int = ...) -> Any: ...
+@overload
 def client(service: Literal["cognito-idp"]) -> "CognitoIdentityProviderClient": ...
 @overload
 def client(service: Literal["dynamodb"]) -> "DynamoDBClient": ...
@@ -49,10 +51,12 @@ def client(service: str, *, seconds: float = 5, tries: int = 3) -> Any:
     import boto3
     from botocore.config import Config
 
+    # The bill is AWS's own, also for who runs the shop on a laptop: its address is the SDK's.
+    elsewhere = {"apigatewaymanagementapi": settings.WEBSOCKET_API_URL, "ce": None}
     return boto3.session.Session().client(
         service,  # type: ignore[call-overload]  # the overloads above name the services that we use
         region_name=settings.AWS_REGION,
-        endpoint_url=settings.WEBSOCKET_API_URL if service == "apigatewaymanagementapi" else settings.AWS_ENDPOINT_URL,
+        endpoint_url=elsewhere.get(service, settings.AWS_ENDPOINT_URL),
         config=Config(
             connect_timeout=min(2, seconds),
             read_timeout=seconds,

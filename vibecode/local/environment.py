@@ -37,6 +37,7 @@ NEEDS_NOTHING = {
     "spectacular",
     "draw_workflow",
     "write_event_schemas",
+    "costs",  # of a real account
 }
 HELP = {"-h", "--help", "--version"}
 PATIENCE = 30.0  # seconds for a cloud that is starting or restarting a part
