@@ -1,4 +1,4 @@
-"""Both functions of a stage: deployed by the unmodified `zappa` command, then asked for operations, and by customers."""
+"""Both functions of a stage: deployed by the unmodified `zappa` command, asked for operations, and by customers."""
 
 import json
 import os

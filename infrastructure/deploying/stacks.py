@@ -86,17 +86,14 @@ class Changes:
     modified: Sequence[str] = ()
     lost: Sequence[str] = ()  # removed or replaced: what was in it goes
     new_stack: int = 0  # resources, where there is no stack yet
-
-    @property
-    def none(self) -> bool:
-        """Whether all is as it should be."""
-        return not (self.made or self.modified or self.lost or self.new_stack)
+    none: bool = False  # all is as it should be
 
     def __str__(self) -> str:
         if self.new_stack:
             return f"new, {self.new_stack} resources"
         counted = {"made": self.made, "modified": self.modified, "removed or replaced": self.lost}
-        return ", ".join(f"{len(each)} {verb}" for verb, each in counted.items() if each) or "no change"
+        said = ", ".join(f"{len(each)} {verb}" for verb, each in counted.items() if each)
+        return "no change" if self.none else said or "what it puts out"
 
 
 class StackFailed(Exception):
@@ -241,6 +238,8 @@ class Stacks:
         asked: dict[str, Any] = {"StackName": template.name, "ChangeSetName": made}
         while True:
             about = self._cloud(template).describe_change_set(**asked)
+            if about["Status"] == "FAILED":  # _change_set has seen why
+                return Changes(none=True)
             for each in about.get("Changes", []):
                 change = each["ResourceChange"]
                 named = f"{change['ResourceType']} {change['LogicalResourceId']}"

@@ -18,7 +18,8 @@ CODE_BUCKET = f"awslambda-{REGION}-tasks"  # as AWS calls it
 def correct_deployments(endpoint: str) -> None:
     """Keep the code of each version, take partial ARNs for names, know that no function has an address of its own.
 
-    And read a binary media type that stands in the path of a patch; delete an API with its stack.
+    And read a binary media type that stands in the path of a patch; delete an API with its stack; know what a stack was
+    told and puts out after a change set too, and take a change set that changes nothing.
     https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
     https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctionUrlConfigs.html
     https://docs.aws.amazon.com/apigateway/latest/api/patch-operations.html
@@ -27,6 +28,8 @@ def correct_deployments(endpoint: str) -> None:
     from moto.awslambda import urls
     from moto.awslambda.models import LambdaFunction, LambdaStorage
     from moto.awslambda.responses import LambdaResponse
+    from moto.cloudformation.models import ChangeSet
+    from moto.cloudformation.responses import CloudFormationResponse
     from moto.s3.models import s3_backends
 
     s3 = s3_backends[LOCAL_ACCOUNT]["aws"]
@@ -67,6 +70,23 @@ def correct_deployments(endpoint: str) -> None:
     def delete_api(api: Any, account: str, region: str) -> None:
         apigateway_backends[account][region].delete_rest_api(api.id)
 
+    apply = ChangeSet.apply
+
+    def apply_and_remember(change_set: Any) -> None:
+        apply(change_set)
+        stack = change_set.stack
+        stack.template, stack.parameters = change_set.template, change_set.parameters
+        stack._parse_template()  # noqa: SLF001 -- as moto's own update does
+        stack.output_map = stack._create_output_map()  # noqa: SLF001
+
+    refuse_same = CloudFormationResponse._validate_different_update  # noqa: SLF001
+
+    def refuse_same_update(response: Any, *asked: Any) -> None:
+        if response._get_action() != "CreateChangeSet":  # noqa: SLF001
+            refuse_same(response, *asked)
+
+    mend(ChangeSet, "apply", apply_and_remember)
+    mend(CloudFormationResponse, "_validate_different_update", refuse_same_update)
     mend(RestAPI, "apply_patch_operations", with_values)
     mend(RestAPI, "delete", delete_api)
     mend(LambdaFunction, "get_code", with_location)
