@@ -123,7 +123,9 @@ class StageHere:
                     "Parameters": {"ApiDomain": later, "WebAclArn": asked},
                     "Resources": {
                         "Static": _bucket(f"{PREFIX}-static-{LOCAL_ACCOUNT}"),
-                        "Origin": _parameter("/origin", {"Fn::Join": ["|", [{"Ref": "ApiDomain"}, {"Ref": "WebAclArn"}]]}),
+                        "Origin": _parameter(
+                            "/origin", {"Fn::Join": ["|", [{"Ref": "ApiDomain"}, {"Ref": "WebAclArn"}]]}
+                        ),
                     },
                 },
             ),
