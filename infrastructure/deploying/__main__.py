@@ -24,7 +24,7 @@ from infrastructure.deploying.record import KEY, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import StackFailed, Stacks
-from infrastructure.deploying.steps import Deploy, Step, TookBack, Tools, finished, roll_back, take
+from infrastructure.deploying.steps import Deploy, Step, TookBack, Tools, finished, roll_back, take, told
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,6 +43,9 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     forward.add_argument("--may-lose", action="store_true", help="with --yes: also what removes or replaces something")
     forward.add_argument("--templates", type=Path, help="CDK's output, made before; else it is made now")
     forward.add_argument("--package", type=Path, help="a package, made before; else it is made now")
+    forward.add_argument(
+        "--role", default="", help="the ARN of the role in whose name CloudFormation works; else yours"
+    )
     return parser.parse_args(words)
 
 
@@ -52,8 +55,8 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        functions, stacks = Functions(account), Stacks(account, templates)
-        stacks.told |= functions.api_parameters()
+        functions, stacks = Functions(account), Stacks(account, templates, role=arguments.role)
+        stacks.told |= {"ImageTag": release.name} | told(stacks, functions, switched=False)
         record = _record(account)
         known = record.releases.get(release.name)
         if known and known.source != release.source:

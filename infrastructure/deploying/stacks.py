@@ -1,7 +1,7 @@
 """The stacks of a stage: read from the assembly that CDK wrote, planned and brought to AWS by change sets.
 
 A parameter of a stack is the output of the same name of a stack before it, in whatever region, or is told by the
-deployment (what Zappa has made).
+deployment: what Zappa has made, digests of secrets, the release.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -19,7 +20,12 @@ from infrastructure.deploying.account import Account, Refused, code_of
 BEFORE_ZAPPA = (
     "foundation", "network", "data", "messaging", "workflow", "live", "worldwide", "front", "identity", "runtime",
 )  # fmt: skip
-AFTER_ZAPPA = ("front", "integrations", "observability")  # the first once more: now it knows the API
+AFTER_ZAPPA = (
+    "front",
+    "integrations",
+    "observability",
+    "observability-worldwide",
+)  # the first once more: now it knows the API
 SENT = 51_200  # bytes of a template; a longer one is read from the bucket of packages
 POLLED = 5  # seconds
 NOTHING_CHANGES = ("didn't contain changes", "No updates are to be performed")
@@ -107,6 +113,7 @@ class Stacks:
     account: Account
     templates: Mapping[str, Template]
     told: dict[str, str] = field(default_factory=dict)  # parameters that no stack puts out
+    role: str = ""  # in whose name CloudFormation works; ours where it is empty
 
     def plan(self, what: str) -> Changes:
         """What would change. A stack that is new is told by its template alone: it may refer to what is not there."""
@@ -162,6 +169,11 @@ class Stacks:
                 found[output["OutputKey"]] = output["OutputValue"]
         return found
 
+    def parameter(self, what: str, name: str) -> str:
+        """What a stack that is there was told; empty where it was told nothing."""
+        told = self._describe(self.templates[what]).get("Parameters", []) if what in self.templates else []
+        return next((str(each["ParameterValue"]) for each in told if each["ParameterKey"] == name), "")
+
     def trouble(self) -> Iterator[str]:
         """Which stacks cannot be deployed as they are."""
         for template in self.templates.values():
@@ -193,7 +205,7 @@ class Stacks:
 
     def _change_set(self, template: Template, kind: str, purpose: str) -> str:
         """The ARN of a change set that is ready, or that changes nothing."""
-        known = self.outputs() | self.told
+        known = _with_other_names(self.outputs()) | self.told
         parameters = []
         for name, about in template.parameters.items():
             if name in known:
@@ -211,6 +223,7 @@ class Stacks:
             Tags=[{"Key": key, "Value": value} for key, value in sorted(template.tags.items())],
             **self._where(template),
             **imports,
+            **({"RoleARN": self.role} if self.role else {}),
         )
         arn = str(made["Id"])
         while (about := cloud.describe_change_set(StackName=template.name, ChangeSetName=arn))["Status"].endswith(
@@ -262,3 +275,13 @@ class Stacks:
             if event["LogicalResourceId"] == template.name and reason == "User Initiated":
                 break
         return said[::-1][:5]
+
+
+def _with_other_names(outputs: dict[str, str]) -> dict[str, str]:
+    """With what some stacks call otherwise, or want a part of."""
+    more = dict(outputs)
+    if "PublicUrl" in outputs:
+        more["PublicDomain"] = urlsplit(outputs["PublicUrl"]).netloc
+    if "CertificateArn" in outputs:
+        more["Certificate"] = outputs["CertificateArn"]
+    return more

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infrastructure.deploying.confidential import complete_settings, origin_parameters
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import WEB, WORKER, Functions
 from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
@@ -49,11 +50,14 @@ class Deploy:
     def steps(self) -> list[Step]:
         """Every step, in order."""
         tools, there = self._tools, self._tools.stacks.templates
-        before = [self._stack(what, f"stack {what}") for what in BEFORE_ZAPPA if what in there]
-        after = [self._stack(what, f"stack {what}, with the API") for what in AFTER_ZAPPA if what in there]
+        before = [self._stack(what, f"stack {what}", switched=False) for what in BEFORE_ZAPPA if what in there]
+        after = [
+            self._stack(what, f"stack {what}, after Zappa", switched=True) for what in AFTER_ZAPPA if what in there
+        ]
         is_first = self._before is None
         return [
             *before,
+            Step(name="secrets", do=lambda: complete_settings(tools.stacks.account, tools.functions.hand_over())),
             Step(name="database roles", do=lambda: make_roles(tools.stacks.account)),
             Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
             self._put(WORKER, "worker"),
@@ -70,11 +74,10 @@ class Deploy:
         """What is being deployed, as far as it is known."""
         return begun(self._tools.record).release
 
-    def _stack(self, what: str, name: str) -> Step:
+    def _stack(self, what: str, name: str, *, switched: bool) -> Step:
         def apply() -> str:
-            tools = self._tools
-            tools.stacks.told |= tools.functions.api_parameters()
-            return tools.stacks.apply(what, tools.agreed)
+            self._tools.stacks.told |= told(self._tools.stacks, self._tools.functions, switched=switched)
+            return self._tools.stacks.apply(what, self._tools.agreed)
 
         return Step(name=name, do=apply)
 
@@ -95,6 +98,12 @@ class Deploy:
             do=lambda: functions.put(which, self._release.package),
             undo=(lambda: functions.put(which, before.package)) if before else None,
         )
+
+
+def told(stacks: Stacks, functions: Functions, *, switched: bool) -> dict[str, str]:
+    """The parameters of stacks that no stack puts out, as far as they are known by now."""
+    says = stacks.parameter("front", "OriginVersion")
+    return functions.api_parameters() | origin_parameters(stacks.account, says, switched=switched)
 
 
 def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
@@ -174,5 +183,8 @@ def finished(record: Record) -> Release:
     release, before = attempt.release, record.current
     if attempt.kind == "rollback":
         return release  # from which one goes back to where one went from it
-    previous = record.releases[before].previous if before == release.name else before
-    return replace(release, previous=previous, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    if before == release.name:  # once more: from it one goes back as far as before
+        known = record.releases[before]
+        return replace(release, previous=known.previous, at=at, migrations=(*known.migrations, *release.migrations))
+    return replace(release, previous=before, at=at)

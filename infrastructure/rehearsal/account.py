@@ -51,17 +51,15 @@ class Account:
     def make_database(self, server: str) -> dict[str, str]:
         """A database with the roles that a stage has, each with its secret; ``server`` is a superuser's URL.
 
-        The statements are the deployment's, run by a master who is no superuser, as RDS has one; only that roles sign in
-        by password here. Gives the settings that say where it is.
+        The statements are the deployment's, run by a master who is no superuser, as RDS has one; but here roles sign in
+        by password. Gives the settings that say where it is.
         """
         passwords = {role: secrets.token_urlsafe(24) for role in (OWNER, APP)}
         where = urlsplit(server)
         with psycopg.connect(server, autocommit=True) as admin:
             make_as_master(admin, DATABASE, where)
             for role, password in passwords.items():
-                admin.execute(
-                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
-                )
+                admin.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
         signs_in = {role: self.secret(role, username=role, password=passwords[role]) for role in passwords}
         addresses = {role: f"postgresql://{role}@{where.hostname}:{where.port}/{DATABASE}" for role in passwords}
         return {
@@ -167,7 +165,7 @@ class Account:
 
 
 def make_as_master(admin: psycopg.Connection[Any], database: str, where: SplitResult) -> None:
-    """A database as RDS gives it, with its master and RDS's own role; then the roles, by the deployment's statements."""
+    """A database as RDS gives it, with its master and RDS's role; then ours, by the deployment's statements."""
     password = secrets.token_urlsafe(24)
     admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(SIGNS_IN)))
     admin.execute(
@@ -175,9 +173,7 @@ def make_as_master(admin: psycopg.Connection[Any], database: str, where: SplitRe
             sql.Identifier(MASTER), sql.Literal(password)
         )
     )
-    admin.execute(
-        sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(SIGNS_IN), sql.Identifier(MASTER))
-    )
+    admin.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(SIGNS_IN), sql.Identifier(MASTER)))
     admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(MASTER)))
     mine = f"postgresql://{MASTER}:{password}@{where.hostname}:{where.port}/{database}"
     with psycopg.connect(mine, autocommit=True) as master:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.request import urlopen
 
 import boto3
+import httpx
 
 from infrastructure.config import EDGE_REGION, REGION
 from vibecode.local import aws, child, ports
@@ -78,7 +78,12 @@ class StageHere:
             MasterUsername="vibecode_master",
             ManageMasterUserPassword=True,
         )
-        secret = f"arn:aws:secretsmanager:{REGION}:{LOCAL_ACCOUNT}:secret:{PREFIX}/settings-AbCdEf"
+        manager, cognito = self.client("secretsmanager"), self.client("cognito-idp")
+        manager.create_secret(Name=f"{PREFIX}/origin", SecretString="known to CloudFront")
+        stripes = {"STRIPE_API_KEY": "sk", "STRIPE_WEBHOOK_SECRET": "whsec"}
+        secret = manager.create_secret(Name=f"{PREFIX}/settings", SecretString=json.dumps(stripes))["ARN"]
+        pool = cognito.create_user_pool(PoolName=PREFIX)["UserPool"]["Id"]
+        desk = cognito.create_user_pool_client(UserPoolId=pool, ClientName="desk", GenerateSecret=True)
         self.document = {
             "stage": STAGE,
             "region": REGION,
@@ -95,10 +100,10 @@ class StageHere:
                 "DATABASE_RESUME_SECONDS": "25",
                 "DATABASE_PROXIED": "no",
                 "SECRETS_ARN": secret,
-                "COGNITO_USER_POOL_ID": f"{REGION}_Example1",
+                "COGNITO_USER_POOL_ID": pool,
                 "COGNITO_CLIENT_ID": "web",
                 "COGNITO_DOMAIN": "https://sign-in.shop.example",
-                "OIDC_CLIENT_ID": "desk",
+                "OIDC_CLIENT_ID": desk["UserPoolClient"]["ClientId"],
                 "MEDIA_BUCKET": f"{PREFIX}-media-{LOCAL_ACCOUNT}",
                 "WEBSOCKET_URL": "wss://live.shop.example",
                 "WEBSOCKET_API_URL": "https://live.shop.example",
@@ -107,7 +112,7 @@ class StageHere:
         }
 
     def stacks(self, **more: dict[str, Any]) -> Path:
-        """An assembly as CDK writes it, of small stacks in the order of the real ones; ``more`` resources of a stack."""
+        """An assembly as CDK writes it, of small stacks in the order of the real ones, with ``more`` resources."""
         asked = {"Type": "String"}
         later = {"Type": "String", "Default": "pending.invalid"}
         stacks: dict[str, tuple[str, dict[str, Any]]] = {
@@ -120,7 +125,7 @@ class StageHere:
             "front": (
                 REGION,
                 {
-                    "Parameters": {"ApiDomain": later, "WebAclArn": asked},
+                    "Parameters": {"ApiDomain": later, "WebAclArn": asked, "OriginVersion": later},
                     "Resources": {
                         "Static": _bucket(f"{PREFIX}-static-{LOCAL_ACCOUNT}"),
                         "Origin": _parameter(
@@ -131,7 +136,13 @@ class StageHere:
             ),
             "runtime": (
                 REGION,
-                {"Resources": {"HandOver": _parameter(f"/vibecode/{STAGE}/hand-over", json.dumps(self.document))}},
+                {
+                    "Parameters": {"OriginSecretSha256": asked},
+                    "Resources": {
+                        "HandOver": _parameter(f"/vibecode/{STAGE}/hand-over", json.dumps(self.document)),
+                        "Digest": _parameter("/digest", {"Ref": "OriginSecretSha256"}),
+                    },
+                },
             ),
             "integrations": (
                 REGION,
@@ -190,7 +201,8 @@ class StageHere:
     def release_of(self, function: str) -> str:
         """What the package of a function says it is."""
         found = self.client("lambda").get_function(FunctionName=function)["Code"]["Location"]
-        with urlopen(found) as answer, zipfile.ZipFile(io.BytesIO(answer.read())) as package:
+        content = httpx.get(found, trust_env=False).content
+        with zipfile.ZipFile(io.BytesIO(content)) as package:
             return package.read("vibecode/release.txt").decode().strip()
 
     @property

@@ -47,7 +47,9 @@ BAD: list[tuple[Operation, str]] = [
     (migrations.RunSQL("ALTER TABLE catalog_product ADD COLUMN code uuid DEFAULT gen_random_uuid()"), "REWRITES"),
     (migrations.RunSQL("DROP VIEW catalog_view"), "DROPS"),
     (
-        migrations.RunSQL("ALTER TABLE catalog_product ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES catalog_stock (id)"),
+        migrations.RunSQL(
+            "ALTER TABLE catalog_product ADD CONSTRAINT c FOREIGN KEY (id) REFERENCES catalog_stock (id)"
+        ),
         "CHECKED_RULE",
     ),
     (

@@ -18,8 +18,7 @@ CODE_BUCKET = f"awslambda-{REGION}-tasks"  # as AWS calls it
 def correct_deployments(endpoint: str) -> None:
     """Keep the code of each version, take partial ARNs for names, know that no function has an address of its own.
 
-    And read a binary media type that stands in the path of a patch; delete an API with its stack; know what a stack was
-    told and puts out after a change set too, and take a change set that changes nothing.
+    And read a binary media type that stands in the path of a patch; delete an API with its stack.
     https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
     https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctionUrlConfigs.html
     https://docs.aws.amazon.com/apigateway/latest/api/patch-operations.html
@@ -28,8 +27,6 @@ def correct_deployments(endpoint: str) -> None:
     from moto.awslambda import urls
     from moto.awslambda.models import LambdaFunction, LambdaStorage
     from moto.awslambda.responses import LambdaResponse
-    from moto.cloudformation.models import ChangeSet
-    from moto.cloudformation.responses import CloudFormationResponse
     from moto.s3.models import s3_backends
 
     s3 = s3_backends[LOCAL_ACCOUNT]["aws"]
@@ -70,6 +67,24 @@ def correct_deployments(endpoint: str) -> None:
     def delete_api(api: Any, account: str, region: str) -> None:
         apigateway_backends[account][region].delete_rest_api(api.id)
 
+    mend(RestAPI, "apply_patch_operations", with_values)
+    mend(RestAPI, "delete", delete_api)
+    mend(LambdaFunction, "get_code", with_location)
+    mend(LambdaStorage, "get_function_by_name_with_qualifier", by_name)
+    mend(LambdaResponse, "list_function_url_configs", list_function_url_configs)
+    path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
+    urls.url_paths[path] = LambdaResponse.dispatch
+    _correct_change_sets()
+
+
+def _correct_change_sets() -> None:
+    """Know what a stack was told and puts out after a change set too, and take one that changes nothing.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html
+    """
+    from moto.cloudformation.models import ChangeSet
+    from moto.cloudformation.responses import CloudFormationResponse
+
     apply = ChangeSet.apply
 
     def apply_and_remember(change_set: Any) -> None:
@@ -87,10 +102,3 @@ def correct_deployments(endpoint: str) -> None:
 
     mend(ChangeSet, "apply", apply_and_remember)
     mend(CloudFormationResponse, "_validate_different_update", refuse_same_update)
-    mend(RestAPI, "apply_patch_operations", with_values)
-    mend(RestAPI, "delete", delete_api)
-    mend(LambdaFunction, "get_code", with_location)
-    mend(LambdaStorage, "get_function_by_name_with_qualifier", by_name)
-    mend(LambdaResponse, "list_function_url_configs", list_function_url_configs)
-    path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
-    urls.url_paths[path] = LambdaResponse.dispatch
