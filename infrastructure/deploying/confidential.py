@@ -10,6 +10,8 @@ from infrastructure.hand_over import Document
 
 BY_HAND = ("STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET")  # Stripe makes them, and shows them to people alone
 
+WEBHOOK = "/api/v1/payments/stripe/webhook"
+
 
 def complete_settings(account: Account, document: Document) -> str:
     """Take the desk's client secret from Cognito to the stage's secret. Raises Refused while Stripe's are missing."""
@@ -28,7 +30,7 @@ def complete_settings(account: Account, document: Document) -> str:
     if missing and environment.get("PAYMENT_PROVIDER", "stripe") == "stripe":
         raise Refused(
             f"The secret {arn} lacks {' and '.join(missing)}: put them there beside what it has, then run this again "
-            "(docs/deploy.md, Stripe)."
+            f"(docs/deploy.md). Stripe's webhook goes to {environment['PUBLIC_URL']}{WEBHOOK}."
         )
     return said
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_process import FULL
 from tests.infrastructure.stage_here import WAITING, StageHere, stage_here
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import LOCAL_ACCOUNT
@@ -17,6 +18,7 @@ STEPS = [
     "package", "worker", "migrations", "static files", "web: the switch", "stack front, after Zappa",
     "stack integrations, after Zappa", "smoke test", "figures",
 ]  # fmt: skip
+at_full_scale = pytest.mark.skipif(not FULL, reason="in make test-full")
 SOON = 0.5  # seconds after the beginning of a step, at most, until it is killed
 
 
@@ -113,6 +115,7 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_changes_nothing(stage:
     assert not any("three" in key for key in stage.keys("packages"))
 
 
+@at_full_scale
 def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> None:
     first = started(stage, release="slow")
     assert begins(first, "worker") == "worker"
@@ -128,8 +131,7 @@ def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> N
 
 
 def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None:
-    assert stage.run("deploy", release="good").returncode == 0
-    before = stage.record
+    before, good = stage.record, stage.record["current"]
     stage.broken = "bad"
 
     done = stage.run("deploy", "--patience", "0", release="bad")
@@ -138,11 +140,12 @@ def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None
     assert "/healthz answers 500" in done.stdout
     assert "dev is as it was before" in done.stdout
     assert done.stdout.index("✓ back: web: the switch") < done.stdout.index("✓ back: worker"), "who asks goes first"
-    assert stage.releases == ("good", "good")
+    assert stage.releases == (good, good)
     assert stage.record == before
-    assert {"shop.good.css", "shop.bad.css"} <= stage.keys("static"), "pages of either release find their files"
+    assert {f"shop.{good}.css", "shop.bad.css"} <= stage.keys("static"), "pages of either release find their files"
 
 
+@at_full_scale
 def test_killed_on_its_way_back_the_next_run_ends_it(stage: StageHere) -> None:
     assert stage.run("deploy", release="fine").returncode == 0
     stage.broken = "worse"
@@ -160,16 +163,16 @@ def test_killed_on_its_way_back_the_next_run_ends_it(stage: StageHere) -> None:
 
 
 def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere) -> None:
-    assert stage.run("deploy", release="older").returncode == 0
+    older = stage.record["current"]
     assert stage.run("deploy", release="newer").returncode == 0
 
     done = stage.run("rollback")
 
     assert done.returncode == 0, done.stdout
-    assert "back from newer to older" in done.stdout
-    assert stage.releases == ("older", "older")
-    assert stage.record["current"] == "older"
-    assert {"shop.older.css", "shop.newer.css"} <= stage.keys("static")
+    assert f"back from newer to {older}" in done.stdout
+    assert stage.releases == (older, older)
+    assert stage.record["current"] == older
+    assert {f"shop.{older}.css", "shop.newer.css"} <= stage.keys("static")
     assert stage.applied == WAITING, "the schema stays"
 
 
@@ -187,8 +190,9 @@ def test_what_would_be_lost_is_red_and_needs_a_word_of_its_own(stage: StageHere)
     assert stage.client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"] == "1"
     assert stage.releases == ("larger", "larger")
 
-    assert stage.run("deploy", "--may-lose", release="smaller").returncode == 0
-    assert [each["Name"] for each in stage.client("ssm").describe_parameters()["Parameters"]].count("/kept") == 0
+    if FULL:
+        assert stage.run("deploy", "--may-lose", release="smaller").returncode == 0
+        assert "/kept" not in [each["Name"] for each in stage.client("ssm").describe_parameters()["Parameters"]]
 
 
 def test_before_the_first_release_there_is_nothing_to_go_back_to(empty: StageHere) -> None:

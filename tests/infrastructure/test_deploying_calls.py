@@ -313,7 +313,8 @@ def settings_of(aws: Aws, **known: str) -> tuple[dict[str, Any], str]:
         {"UserPoolClient": {"ClientSecret": "made and kept by Cognito"}},
         {"UserPoolId": "pool_1", "ClientId": "desk"},
     )
-    return {"environment": {"SECRETS_ARN": arn, "COGNITO_USER_POOL_ID": "pool_1", "OIDC_CLIENT_ID": "desk"}}, arn
+    told = {"SECRETS_ARN": arn, "COGNITO_USER_POOL_ID": "pool_1", "OIDC_CLIENT_ID": "desk"}
+    return {"environment": told | {"PUBLIC_URL": "https://shop.example"}}, arn
 
 
 def test_the_desks_client_secret_goes_from_cognito_to_the_stages_own(aws: Aws) -> None:
@@ -328,7 +329,7 @@ def test_the_desks_client_secret_goes_from_cognito_to_the_stages_own(aws: Aws) -
 def test_without_stripes_keys_nothing_goes_on(aws: Aws) -> None:
     document, _ = settings_of(aws, OIDC_CLIENT_SECRET="made and kept by Cognito", STRIPE_API_KEY="sk")
 
-    with pytest.raises(Refused, match="lacks STRIPE_WEBHOOK_SECRET: put them there"):
+    with pytest.raises(Refused, match=r"lacks STRIPE_WEBHOOK_SECRET: .*https://shop.example/api/v1/payments"):
         complete_settings(aws.account, document)
 
 
