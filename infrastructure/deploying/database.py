@@ -8,6 +8,7 @@ from infrastructure.database_roles import DATABASE, statements
 from infrastructure.deploying.account import Account, Refused, code_of
 
 RESUMES = 60  # seconds within which a cluster that sleeps is back
+PAUSE = 2
 # https://docs.aws.amazon.com/rdsdataservice/latest/APIReference/API_ExecuteStatement.html
 ASLEEP = {"DatabaseResumingException", "DatabaseUnavailableException"}
 
@@ -34,6 +35,6 @@ def _execute(account: Account, **asked: str) -> None:
         except ClientError as error:
             if code_of(error) not in ASLEEP or time.monotonic() > deadline:
                 raise
-            time.sleep(2)
+            time.sleep(PAUSE)
         else:
             return

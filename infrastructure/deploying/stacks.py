@@ -262,7 +262,7 @@ class Stacks:
                 else:
                     found["made" if change["Action"] in {"Add", "Import"} else "modified"].append(named)
             if not about.get("NextToken"):
-                return Changes(*(sorted(found[kind]) for kind in ("made", "modified", "lost")))
+                return Changes(sorted(found["made"]), sorted(found["modified"]), sorted(found["lost"]))
             asked["NextToken"] = about["NextToken"]
 
     def _reasons(self, template: Template) -> list[str]:

@@ -16,7 +16,7 @@ from botocore.stub import ANY, Stubber
 
 from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
-from infrastructure.deploying import database, plan, stacks
+from infrastructure.deploying import plan, stacks
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.confidential import complete_settings, origin_parameters
 from infrastructure.deploying.database import make_roles
@@ -63,8 +63,8 @@ class Aws:
         else:
             cloud.add_client_error("describe_stacks", "ValidationError", expected_params={"StackName": NAME})
 
-    def is_changed(self, kind: str, changes: list[dict[str, Any]], **expected: Any) -> None:
-        """A change set of the stack network, made and looked at."""
+    def is_changed(self, kind: str, changes: list[dict[str, Any]] | None, **expected: Any) -> None:
+        """A change set of the stack network, made and looked at; without changes only made."""
         cloud = self("cloudformation")
         cloud.add_response(
             "create_change_set",
@@ -80,9 +80,9 @@ class Aws:
             },
         )
         asked = {"StackName": NAME, "ChangeSetName": ARN}
-        described = {"Status": "CREATE_COMPLETE", "Changes": changes}
+        described = {"Status": "CREATE_COMPLETE", "Changes": changes or []}
         cloud.add_response("describe_change_set", {"Status": "CREATE_COMPLETE"}, asked)
-        if kind == "UPDATE":
+        if kind == "UPDATE" and changes is not None:
             cloud.add_response("describe_change_set", described, asked)
 
     def done(self) -> None:
@@ -153,8 +153,7 @@ def test_a_plan_names_what_is_replaced_from_every_page_and_leaves_no_change_set(
     cloud = aws("cloudformation")
     aws.is_now("UPDATE_COMPLETE")
     aws.is_now("UPDATE_COMPLETE")
-    aws.is_changed("UPDATE", [], TemplateBody=BODY)
-    del cloud._queue[-1]
+    aws.is_changed("UPDATE", None, TemplateBody=BODY)
     asked = {"StackName": NAME, "ChangeSetName": ARN}
     first = {"Status": "CREATE_COMPLETE", "NextToken": "more", "Changes": [change("Add", "AWS::EC2::VPC", "Other")]}
     rest = [
@@ -277,8 +276,8 @@ def test_every_limit_that_a_new_stage_would_meet_is_named(aws: Aws) -> None:
 
 def test_a_plan_says_what_the_month_will_cost_where_somebody_knows(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     known: Any = SimpleNamespace(monthly=lambda templates: Decimal(40 * len(templates)))
-    monkeypatch.setattr(plan.importlib.util, "find_spec", lambda _: known)
-    monkeypatch.setattr(plan.importlib, "import_module", lambda _: known)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: known)
+    monkeypatch.setattr("importlib.import_module", lambda _: known)
     aws.is_now("")
 
     assert plan._costs(Stacks(aws.account, {"network": NETWORK})) == (Decimal(0), Decimal(40))
@@ -287,7 +286,7 @@ def test_a_plan_says_what_the_month_will_cost_where_somebody_knows(aws: Aws, mon
 def test_the_roles_are_made_by_the_masters_secret_statement_by_statement_also_of_a_cluster_that_sleeps(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database.time, "sleep", lambda _: None)
+    monkeypatch.setattr("infrastructure.deploying.database.PAUSE", 0)
     cluster, secret = (
         f"arn:aws:rds:{REGION}:{NUMBER}:cluster:vibecode-dev-database",
         f"arn:aws:secretsmanager:{REGION}:1:x",

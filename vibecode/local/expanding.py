@@ -6,6 +6,7 @@ django-migration-linter reads the SQL of each migration; what it lets through st
 import re
 from collections.abc import Mapping
 
+from django.db.migrations import Migration
 from django_migration_linter import MigrationLinter
 from django_migration_linter.sql_analyser.base import Check, CheckMode, CheckType
 from django_migration_linter.sql_analyser.postgresql import PostgresqlAnalyser
@@ -45,8 +46,8 @@ ONE_STATEMENT: Mapping[str, tuple[str, str]] = {
 def _on_old_table(statements: list[str], pattern: str) -> bool:
     """Whether one matches about a table that is not made in the same migration, which nobody uses yet."""
     made = {found[1] for line in statements if (found := re.match(r'CREATE TABLE (?:IF NOT EXISTS )?"?(\w+)', line))}
-    found = [re.match(pattern, line) for line in statements]
-    return any(match and match["table"] not in made for match in found)
+    about = [match["table"] for line in statements if (match := re.match(pattern, line))]
+    return any(table not in made for table in about)
 
 
 def adds_checked_rule(sql_statements: list[str], **_: object) -> bool:
@@ -96,7 +97,7 @@ class Analyser(PostgresqlAnalyser):
     ]
 
 
-class Linter(MigrationLinter):  # type: ignore[misc]  # it has no types
+class Linter(MigrationLinter):
     """The linter, which knows what is accepted."""
 
     def __init__(self) -> None:
@@ -109,10 +110,9 @@ class Linter(MigrationLinter):  # type: ignore[misc]  # it has no types
         )
         self.sql_analyser_class = Analyser
 
-    def lint_migration(self, migration: object) -> None:
+    def lint_migration(self, migration: Migration) -> None:
         """As ever, but for what is accepted of this one."""
-        name = f"{getattr(migration, 'app_label', '')}.{getattr(migration, 'name', '')}"
-        self.exclude_migration_tests = tuple(ACCEPTED.get(name, ()))
+        self.exclude_migration_tests = tuple(ACCEPTED.get(f"{migration.app_label}.{migration.name}", ()))
         super().lint_migration(migration)
 
 
