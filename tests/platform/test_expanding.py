@@ -35,7 +35,7 @@ def statements_of(operation: Operation) -> list[str]:
 
 BAD: list[tuple[Operation, str]] = [
     (migrations.RemoveField("product", "description"), "DROP_COLUMN"),
-    (migrations.DeleteModel("picture"), "DROP_TABLE"),
+    (migrations.DeleteModel("productimage"), "DROP_TABLE"),
     (migrations.RenameField("product", "name", "title"), "RENAME_COLUMN"),
     (migrations.AlterModelTable("product", "catalog_article"), "RENAME_TABLE"),
     (migrations.AlterField("product", "name", models.IntegerField()), "ALTER_COLUMN"),
@@ -44,6 +44,7 @@ BAD: list[tuple[Operation, str]] = [
     (migrations.AddIndex("product", INDEX), "CREATE_INDEX"),
     (migrations.RunSQL("UPDATE catalog_product SET name = ''; TRUNCATE catalog_picture"), "LOCKS"),
     (migrations.RunSQL("LOCK TABLE catalog_product"), "LOCKS"),
+    (migrations.RunSQL("ALTER TABLE catalog_product\n    DROP COLUMN\n    name"), "DROP_COLUMN"),
     (migrations.RunSQL("ALTER TABLE catalog_product ADD COLUMN code uuid DEFAULT gen_random_uuid()"), "REWRITES"),
     (migrations.RunSQL("DROP VIEW catalog_view"), "DROPS"),
     (

@@ -96,6 +96,11 @@ class Analyser(PostgresqlAnalyser):
         ),
     ]
 
+    def analyse(self, sql_statements: list[str]) -> None:
+        """Statement by statement, however somebody has written them: over many lines, or several in one."""
+        lines = (line for line in sql_statements if not line.lstrip().startswith("--"))
+        super().analyse([part.strip() for part in " ".join(lines).split(";") if part.strip()])
+
 
 class Linter(MigrationLinter):
     """The linter, which knows what is accepted."""
