@@ -20,11 +20,22 @@ from infrastructure.deploying import stacks as assembly
 from infrastructure.deploying.account import Account, Refused, whoever
 from infrastructure.deploying.functions import Functions, WentWrong
 from infrastructure.deploying.plan import Plan, make_plan
-from infrastructure.deploying.record import KEY, Attempt, Lost, Record, Release
+from infrastructure.deploying.record import BEGUN, KEY, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import StackFailed, Stacks
-from infrastructure.deploying.steps import Deploy, Step, TookBack, Tools, finished, roll_back, take, told
+from infrastructure.deploying.steps import (
+    SWITCHES,
+    Deploy,
+    Step,
+    TookBack,
+    Tools,
+    back_out,
+    finished,
+    roll_back,
+    take,
+    told,
+)
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -82,38 +93,41 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
             patience=arguments.patience,
         )
         with _locked(record, arguments):
-            attempt = _resumed(record, "deploy", release)
-            if attempt is None:
-                record.begin(Attempt(kind="deploy", release=release))
             _check_nobody_was_faster(plan, record)
+            if _resumed(record, "deploy", release) is None:
+                record.begin(_instead_of(record.attempt, release))
             _carry_out(Deploy(tools, record.releases.get(record.current)).steps(), tools, say)
         say.line(f"{release.name} is deployed to {account.stage.name}.", "bold green")
 
 
 def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> None:
-    """Ask, then bring back the release before the current one."""
+    """Ask, then bring back the release before: of a deploy that was cut off, what was there; else the one before it."""
     record = _record(account)
     now = record.releases.get(record.current)
-    then = record.releases.get(now.previous) if now else None
+    cut_off = _half_switched(record)
+    then = now if cut_off else record.releases.get(now.previous) if now else None
     if now is None or then is None:
         raise Refused(f"There is nothing to go back to: {account.stage.name} has had no release before this one.")
     bucket = Bucket(account)
     if not bucket.has(then.package):
         raise Refused(f"The package of {then.name} is gone ({then.package}); deploy its commit instead.")
     number, who = account.identity
-    say.line(
-        f"{account.stage.name}, account {number}, as {who}: back from {now.name} to {then.name} of {then.at}", "bold"
-    )
-    say.line(f"  the schema stays: it has only grown by {len(now.migrations)} migrations, and so do the stacks")
+    say.line(f"{account.stage.name}, account {number}, as {who}", "bold")
+    say.line(f"  back from {cut_off or now.name} to {then.name} of {then.at}")
+    say.line("  stacks and schema stay: migrations have only expanded it")
     _ask(arguments, f"Bring {then.name} back?")
     functions = Functions(account)
     tools = Tools(
         stacks=Stacks(account, {}), functions=functions, bucket=bucket, record=record, patience=arguments.patience
     )
+    steps = roll_back(tools, now, then)
     with _locked(record, arguments):
-        if _resumed(record, "rollback", then) is None:
-            record.begin(Attempt(kind="rollback", release=then))
-        _carry_out(roll_back(tools, now, then), tools, say)
+        if cut_off:
+            back_out(steps, record, say)
+        else:
+            if _resumed(record, "rollback", then) is None:
+                record.begin(Attempt(kind="rollback", release=then))
+            _carry_out(steps, tools, say)
     say.line(f"{account.stage.name} is back at {then.name}.", "bold green")
 
 
@@ -145,6 +159,12 @@ def _resumed(record: Record, kind: str, release: Release) -> Attempt | None:
     return attempt if (attempt.kind, begun.name, begun.source, begun.stacks) == wanted else None
 
 
+def _half_switched(record: Record) -> str:
+    """The release of a deploy that was cut off when it had begun to switch functions; empty where there is none."""
+    attempt = record.attempt
+    return attempt.release.name if attempt and attempt.kind == "deploy" and SWITCHES & attempt.steps.keys() else ""
+
+
 @contextmanager
 def _locked(record: Record, arguments: argparse.Namespace) -> Iterator[None]:
     record.read()
@@ -157,6 +177,12 @@ def _locked(record: Record, arguments: argparse.Namespace) -> Iterator[None]:
         record.release()
         raise
     record.release()
+
+
+def _instead_of(unfinished: Attempt | None, release: Release) -> Attempt:
+    """A deploy in the place of one that was cut off: what that had begun is taken anew, and taken back if need be."""
+    begun = unfinished.steps if unfinished else ()
+    return Attempt(kind="deploy", release=release, steps=dict.fromkeys(begun, BEGUN))
 
 
 def _check_nobody_was_faster(plan: Plan, record: Record) -> None:

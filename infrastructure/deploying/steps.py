@@ -13,6 +13,9 @@ from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import AFTER_ZAPPA, BEFORE_ZAPPA, Stacks
 
+THE_WORKER, THE_SWITCH = "worker", "web: the switch"
+SWITCHES = {THE_WORKER, THE_SWITCH}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -60,10 +63,10 @@ class Deploy:
             Step(name="secrets", do=lambda: complete_settings(tools.stacks.account, tools.functions.hand_over())),
             Step(name="database roles", do=lambda: make_roles(tools.stacks.account)),
             Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
-            self._put(WORKER, "worker"),
+            self._put(WORKER, THE_WORKER),
             Step(name="migrations", do=self._migrate),
             Step(name="static files", do=lambda: tools.bucket.publish(self._release)),
-            self._put(WEB, "web: the switch"),
+            self._put(WEB, THE_SWITCH),
             *after,
             Step(name="smoke test", do=lambda: _smoke(tools, self._release.name, is_first=is_first)),
             *([Step(name="figures", do=tools.functions.rebuild_figures)] if is_first else []),
@@ -118,8 +121,8 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
 
     return [
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
-        put(WEB, "web: the switch"),
-        put(WORKER, "worker"),
+        put(WEB, THE_SWITCH),
+        put(WORKER, THE_WORKER),
         Step(name="smoke test", do=lambda: _smoke(tools, then.name, is_first=False)),
     ]
 

@@ -178,6 +178,23 @@ def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere) -> None:
     assert stage.applied == WAITING, "the schema stays"
 
 
+@at_full_scale
+def test_a_rollback_of_a_deploy_that_was_cut_off_brings_back_what_was_there(stage: StageHere) -> None:
+    there = stage.record["current"]
+    process = started(stage, release="half")
+    assert begins(process, "stack front, after Zappa")
+    process.kill()
+    process.communicate()
+    assert stage.releases == ("half", "half")
+
+    done = stage.run("rollback", "--break-lock")
+
+    assert done.returncode == 0, done.stdout
+    assert f"back from half to {there}" in done.stdout
+    assert stage.releases == (there, there)
+    assert (stage.record["current"], stage.record["attempt"]) == (there, None)
+
+
 def test_what_would_be_lost_is_red_and_needs_a_word_of_its_own(stage: StageHere) -> None:
     stage.stacks(network={"Kept": {"Type": "AWS::SSM::Parameter", "Properties": {
         "Name": "/kept", "Type": "String", "Value": "1"}}})  # fmt: skip
