@@ -1,4 +1,4 @@
-"""What the one who deploys reads: line by line, with times; what would be lost in red. No door of any step."""
+"""What the one who deploys reads: line by line, with times; what would be lost in red."""
 
 import time
 from collections.abc import Callable

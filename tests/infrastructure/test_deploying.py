@@ -1,9 +1,11 @@
 """`make deploy` and `make rollback` on the local AWS: killed anywhere, twice at once, and when what comes is bad."""
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,14 @@ def begins(process: subprocess.Popen[str], *steps: str) -> str:
     return ""
 
 
+@contextmanager
+def held(process: subprocess.Popen[str]) -> Iterator[None]:
+    """It does nothing meanwhile, as a laptop that sleeps."""
+    process.send_signal(signal.SIGSTOP)
+    yield
+    process.send_signal(signal.SIGCONT)
+
+
 def test_killed_in_each_step_in_turn_the_next_run_goes_on_to_the_end(empty: StageHere, seed: int) -> None:
     chance, killed = random.Random(seed), list[str]()
     while True:
@@ -106,7 +116,8 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_changes_nothing(stage:
     first = started(stage, release="two")
     assert begins(first, "worker") == "worker"
 
-    second = stage.run("deploy", release="three")
+    with held(first):
+        second = stage.run("deploy", release="three")
 
     assert second.returncode == 1, second.stdout
     assert "This stage is being deployed by" in second.stdout
@@ -122,7 +133,8 @@ def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> N
     first = started(stage, release="slow")
     assert begins(first, "worker") == "worker"
 
-    second = stage.run("deploy", "--break-lock", release="quick")
+    with held(first):
+        second = stage.run("deploy", "--break-lock", release="quick")
 
     said, _ = first.communicate()
     assert first.returncode == 1, said
