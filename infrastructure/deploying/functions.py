@@ -1,5 +1,6 @@
 """Both functions of a stage: deployed by the unmodified `zappa` command, asked for operations, and by customers."""
 
+import base64
 import json
 import os
 import sys
@@ -152,6 +153,14 @@ class Functions:
             if answer.get("goOnFrom"):
                 asked["day"] = answer["goOnFrom"]
         return "rebuilt"
+
+    def check_code(self, sha256: str) -> None:
+        """Both functions have this package, to the byte: also where a deploy whose lock was broken ran on a little."""
+        wanted = base64.b64encode(bytes.fromhex(sha256)).decode()
+        for which in (WEB, WORKER):
+            name = self._name(which)
+            if self._lambda.get_function_configuration(FunctionName=name)["CodeSha256"] != wanted:
+                raise WentWrong(f"{name} has another package than this release: somebody else deploys it, too.")
 
     # --- customers ---------------------------------------------------------------------------------------------------
     def smoke_test(self, release: str, seconds: float = PATIENCE) -> str:

@@ -68,7 +68,7 @@ class Deploy:
             Step(name="static files", do=lambda: tools.bucket.publish(self._release)),
             self._put(WEB, THE_SWITCH),
             *after,
-            Step(name="smoke test", do=lambda: _smoke(tools, self._release.name, is_first=is_first)),
+            Step(name="smoke test", do=lambda: _smoke(tools, self._release, is_first=is_first)),
             *([Step(name="figures", do=tools.functions.rebuild_figures)] if is_first else []),
         ]
 
@@ -123,14 +123,15 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
-        Step(name="smoke test", do=lambda: _smoke(tools, then.name, is_first=False)),
+        Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
     ]
 
 
-def _smoke(tools: Tools, release: str, *, is_first: bool) -> str:
+def _smoke(tools: Tools, release: Release, *, is_first: bool) -> str:
     """CloudFront takes minutes for what is new; where customers already buy, a minute is long."""
     patience = tools.patience if tools.patience is not None else 900 if is_first else 60
-    return tools.functions.smoke_test(release, patience)
+    tools.functions.check_code(release.sha256)
+    return tools.functions.smoke_test(release.name, patience)
 
 
 # --- how they are taken ----------------------------------------------------------------------------------------------

@@ -69,8 +69,10 @@ def begins(process: subprocess.Popen[str], *steps: str) -> str:
 def held(process: subprocess.Popen[str]) -> Iterator[None]:
     """It does nothing meanwhile, as a laptop that sleeps."""
     process.send_signal(signal.SIGSTOP)
-    yield
-    process.send_signal(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def test_killed_in_each_step_in_turn_the_next_run_goes_on_to_the_end(empty: StageHere, seed: int) -> None:
@@ -131,7 +133,7 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_changes_nothing(stage:
 @at_full_scale
 def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> None:
     first = started(stage, release="slow")
-    assert begins(first, "worker") == "worker"
+    assert begins(first, "database roles") == "database roles"
 
     with held(first):
         second = stage.run("deploy", "--break-lock", release="quick")

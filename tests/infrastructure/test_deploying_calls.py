@@ -1,5 +1,6 @@
 """What the deployment asks of AWS where the local one cannot answer as AWS does: exact calls, by botocore's Stubber."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -382,6 +383,15 @@ def test_an_operation_that_fails_for_good_is_not_asked_again(aws: Aws, answers: 
 
     with pytest.raises(WentWrong, match="migrate: TrailOpen: REVOKE it"):
         Functions(aws.account).migrate()
+
+
+def test_a_function_that_somebody_else_has_given_another_package_is_noticed(aws: Aws) -> None:
+    mine, theirs = (base64.b64encode(hashlib.sha256(each).digest()).decode() for each in (b"mine", b"theirs"))
+    for name, digest in (("vibecode-dev", mine), ("vibecode-dev-worker", theirs)):
+        aws("lambda").add_response("get_function_configuration", {"CodeSha256": digest}, {"FunctionName": name})
+
+    with pytest.raises(WentWrong, match="vibecode-dev-worker has another package than this release"):
+        Functions(aws.account).check_code(hashlib.sha256(b"mine").hexdigest())
 
 
 def test_figures_are_counted_call_by_call(aws: Aws, answers: Callable[..., None]) -> None:
