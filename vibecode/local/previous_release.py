@@ -7,6 +7,7 @@ its own.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def _git(*words: str) -> str:
 
 def main() -> int:
     """Say which release it is, and run its tests; 1 where one fails."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the checkout goes
     release = previous_release()
     if not release:
         print("No release before this one is in this history: nothing to try today's schema on.")  # noqa: T201 -- the output of a command
