@@ -10,12 +10,14 @@ ARCHITECTURE ?= arm64
 # In two processes over one set of engines: tests/side_by_side.py says what runs beside what.
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-restart 1
 ORDERS ?= 1000000
+DEPLOYING := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.deploying
+ASKED = $(if $(YES),--yes) $(if $(BREAK_LOCK),--break-lock)
 
 .PHONY: help
 help: ## list the targets
 	@echo "Vibecode: the back end of a shop on AWS, and all of its cloud on this machine."
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 # --- set-up: a private uv, Python 3.13 (else the newest of 3.12 and later), the hashed requirements ----------------
 .PHONY: install
@@ -39,8 +41,13 @@ test: install ## run every test at small scale: real PostgreSQL, local AWS, real
 	@$(PYTEST)
 
 .PHONY: test-full
-test-full: install ## run every test at full scale: more rows, seeds and cases
+test-full: install ## run every test at full scale: more rows, seeds and cases; and the last release's on today's schema
 	@TEST_SCALE=full $(PYTEST)
+	@$(MAKE) --no-print-directory test-previous
+
+.PHONY: test-previous
+test-previous: install ## run the tests of the release before against the schema of today
+	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m vibecode.local.previous_release
 
 .PHONY: bench
 bench: install ## run the benchmarks: tables of ratios
@@ -54,6 +61,14 @@ bench-scale: install ## measure every list in a shop of a million orders: statem
 .PHONY: package
 package: install ## make the package for Lambda (STAGE=dev ARCHITECTURE=arm64)
 	@$(PYTHON) -m infrastructure.package --stage $(STAGE) --architecture $(ARCHITECTURE)
+
+.PHONY: deploy
+deploy: install ## bring a stage to AWS: a plan, a question, line by line (STAGE=dev PLAN=1 YES=1 TAG=name); docs/deploy.md
+	@$(DEPLOYING) deploy --stage $(STAGE) $(if $(PLAN),--plan) $(if $(TAG),--tag $(TAG)) $(if $(ROLE),--role $(ROLE)) $(ASKED)
+
+.PHONY: rollback
+rollback: install ## bring back the release before: both functions and their files (STAGE=dev YES=1)
+	@$(DEPLOYING) rollback --stage $(STAGE) $(ASKED)
 
 .PHONY: rehearse
 rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)

@@ -13,14 +13,14 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
+from infrastructure import database_roles as roles
 from infrastructure.config import Stage
 from infrastructure.network import DATA, PRIVATE, Network
 from infrastructure.parts import accept, managed
 from vibecode.resources import Resources
 
-DATABASE = "vibecode"
-# Roles of PostgreSQL. They sign in with tokens of IAM; the deployment makes them (infrastructure/database_roles.py).
-OWNER, APPLICATION, READER = "vibecode_owner", "vibecode_app", "vibecode_reader"
+DATABASE = roles.DATABASE
+OWNER, APPLICATION, READER = roles.OWNER, roles.APPLICATION, roles.READER
 MONITORING_POLICY = "service-role/AmazonRDSEnhancedMonitoringRole"
 BACKUP_POLICY = "service-role/AWSBackupServiceRolePolicyForBackup"
 ENGINE = rds.DatabaseClusterEngine.aurora_postgres(version=rds.AuroraPostgresEngineVersion.VER_17_9)

@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from infrastructure.parts import accept, forgetting, private_bucket
+from infrastructure.parts import accept, forgetting, private_bucket, replaced_for
 from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
@@ -102,7 +102,11 @@ class Foundation(cdk.Stack):
             "Packages",
             f"{resources.prefix}-packages-{self.account}",
             key=self.key,
-            lifecycle_rules=[forgetting(90)],
+            lifecycle_rules=[
+                forgetting(90, prefix="templates/"),
+                forgetting(1, prefix=f"{resources.prefix}-"),  # what Zappa puts there for a minute
+                replaced_for(30),  # the deployment's record and packages: it deletes what nobody goes back to
+            ],
             server_access_logs_bucket=self.access_logs,
             server_access_logs_prefix="packages/",
         )

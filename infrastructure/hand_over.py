@@ -13,6 +13,8 @@ from typing import Any
 
 import jsonschema
 
+from infrastructure.config import STAGES
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 SCHEMA: Mapping[str, Any] = json.loads((HERE / "hand_over.schema.json").read_text())
@@ -90,7 +92,12 @@ def complete(settings: Mapping[str, Mapping[str, Any]], document: Document) -> d
                 **more,
             },
             "layers": layers,
-            "tags": {"app": "vibecode", "stage": stage},
+            "tags": {
+                "app": "vibecode",
+                "stage": stage,
+                "cost-centre": STAGES[stage].cost_centre,
+                "data-class": "personal",
+            },
         }
     return completed
 

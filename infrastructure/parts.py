@@ -99,10 +99,11 @@ def private_bucket(
     )
 
 
-def forgetting(days: int) -> s3.LifecycleRule:
+def forgetting(days: int, *, prefix: str = "") -> s3.LifecycleRule:
     """S3 forgets what is older than so many days, and sooner what was replaced or never completed."""
     return s3.LifecycleRule(
-        id="forget",
+        id=f"forget-{prefix.strip('/-')}" if prefix else "forget",
+        prefix=prefix or None,
         expiration=cdk.Duration.days(days),
         noncurrent_version_expiration=cdk.Duration.days(min(days, 30)),
         abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
@@ -113,4 +114,13 @@ def zone_of(scope: Construct, stage: Stage) -> route53.IHostedZone:
     """Where the records of the stage's domain are made; records without a name of their own are the domain's."""
     return route53.HostedZone.from_hosted_zone_attributes(
         scope, "Zone", hosted_zone_id=stage.hosted_zone, zone_name=stage.domain
+    )
+
+
+def replaced_for(days: int) -> s3.LifecycleRule:
+    """S3 keeps what there is, and for so many days what was deleted or replaced."""
+    return s3.LifecycleRule(
+        id="keep",
+        noncurrent_version_expiration=cdk.Duration.days(days),
+        abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
     )

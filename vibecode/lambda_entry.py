@@ -23,8 +23,9 @@ import django
 import structlog
 from django.apps import apps
 from django.conf import settings
-from django.db import OperationalError, close_old_connections
+from django.db import OperationalError, ProgrammingError, close_old_connections
 from django.utils.module_loading import import_string
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 from vibecode import aws, resources
@@ -236,6 +237,11 @@ def _step(event: Event) -> Work:
         except OperationalError as error:
             # Rows that others hold come free as a database comes back: the workflow has one name for both, and retries.
             raise DatabaseAway("The database does not answer, or others hold what is needed.") from error
+        except ProgrammingError as error:
+            # A deploy gives the worker its code a moment before it migrates: no order is cancelled for that.
+            if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
+                raise DatabaseAway("The schema is older than the code: a deploy migrates it now.") from error
+            raise
 
     return run
 

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from vibecode.errors import Conflict
 from vibecode.models import Change
-from vibecode.resources import FUNCTION_TIMEOUT
+from vibecode.resources import FUNCTION_TIMEOUT, TIME_OUTS
 
 ALTERING = ("UPDATE", "DELETE", "TRUNCATE")  # what the application's role may not do to the audit trail
 MIGRATION_LOCK = 0x5649_4245  # of PostgreSQL's advisory locks, the one that says "somebody migrates"
@@ -33,16 +33,6 @@ WHILE_MIGRATING: Mapping[str, str] = {
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "60s",
     "idle_session_timeout": "60s",
-}
-
-# Of the application's role: shorter than the 29 s of the gateway and the 25 s of a task, so that the database gives up
-# before Lambda does and nobody works for a caller who has left. An idle session would keep a sleeping Aurora awake.
-# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
-TIME_OUTS: Mapping[str, str] = {
-    "statement_timeout": "20s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "15s",
-    "idle_session_timeout": "240s",
 }
 
 log = structlog.stdlib.get_logger("vibecode.operations")

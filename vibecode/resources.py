@@ -17,6 +17,16 @@ FUNCTION_TIMEOUT = 120
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 VISIBILITY_TIMEOUT = 6 * FUNCTION_TIMEOUT
 
+# Of the application's role: shorter than the 29 s of the gateway and the 25 s of a task, so that the database gives up
+# before Lambda does and nobody works for a caller who has left. An idle session would keep a sleeping Aurora awake.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
+TIME_OUTS: Mapping[str, str] = {
+    "statement_timeout": "20s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+    "idle_session_timeout": "240s",
+}
+
 ARCHIVE_DAYS = 14
 DAY = 24 * 60  # minutes
 

@@ -10,20 +10,21 @@ import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import boto3
 import psycopg
 from botocore.config import Config
 from psycopg import sql
 
+from infrastructure.database_roles import APPLICATION, OWNER, SIGNS_IN, statements
 from infrastructure.hand_over import Document, check
 from vibecode.local.names import CLIENT_ID, MEDIA_BUCKET, POOL_ID, REGION
 from vibecode.local.provision import mappings
 from vibecode.resources import LOCAL_ACCOUNT, Resources
 
 DATABASE = "shop"
-OWNER, APP = "vibecode_owner", "vibecode_app"
+APP, MASTER = APPLICATION, "vibecode_master"
 
 
 class Account:
@@ -48,24 +49,17 @@ class Account:
         )
 
     def make_database(self, server: str) -> dict[str, str]:
-        """A database with its owner and the application's role, each with its secret; ``server`` is a superuser's URL.
+        """A database with the roles that a stage has, each with its secret; ``server`` is a superuser's URL.
 
-        Gives the settings that say where it is.
+        The statements are the deployment's, run by a master who is no superuser, as RDS has one; but here roles sign in
+        by password. Gives the settings that say where it is.
         """
         passwords = {role: secrets.token_urlsafe(24) for role in (OWNER, APP)}
         where = urlsplit(server)
         with psycopg.connect(server, autocommit=True) as admin:
-            admin.execute(_role(OWNER, passwords[OWNER], "CREATEROLE"))
-            admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*map(sql.Identifier, (DATABASE, OWNER))))
-        mine = f"postgresql://{OWNER}:{passwords[OWNER]}@{where.hostname}:{where.port}/{DATABASE}"
-        with psycopg.connect(mine, autocommit=True) as owner:
-            owner.execute(_role(APP, passwords[APP]))  # made by the owner, who may set its time-outs
-            for kind, rights in {"TABLES": "SELECT, INSERT, UPDATE, DELETE", "SEQUENCES": "USAGE"}.items():
-                owner.execute(
-                    sql.SQL("ALTER DEFAULT PRIVILEGES GRANT {} ON {} TO {}").format(
-                        sql.SQL(rights), sql.SQL(kind), sql.Identifier(APP)
-                    )
-                )
+            make_as_master(admin, DATABASE, where)
+            for role, password in passwords.items():
+                admin.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
         signs_in = {role: self.secret(role, username=role, password=passwords[role]) for role in passwords}
         addresses = {role: f"postgresql://{role}@{where.hostname}:{where.port}/{DATABASE}" for role in passwords}
         return {
@@ -170,7 +164,18 @@ class Account:
         ]
 
 
-def _role(name: str, password: str, *rights: str) -> sql.Composed:
-    return sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(
-        sql.Identifier(name), sql.SQL(" ".join(rights)), sql.Literal(password)
+def make_as_master(admin: psycopg.Connection[Any], database: str, where: SplitResult) -> None:
+    """A database as RDS gives it, with its master and RDS's role; then ours, by the deployment's statements."""
+    password = secrets.token_urlsafe(24)
+    admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(SIGNS_IN)))
+    admin.execute(
+        sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD {}").format(
+            sql.Identifier(MASTER), sql.Literal(password)
+        )
     )
+    admin.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(SIGNS_IN), sql.Identifier(MASTER)))
+    admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(MASTER)))
+    mine = f"postgresql://{MASTER}:{password}@{where.hostname}:{where.port}/{database}"
+    with psycopg.connect(mine, autocommit=True) as master:
+        for statement in (*statements(database), *statements(database)):  # each may run again
+            master.execute(statement.encode())

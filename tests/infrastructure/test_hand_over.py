@@ -135,6 +135,7 @@ def test_both_functions_of_a_stage_are_told_what_the_account_decides(stage: str)
         assert "AWS_REGION" not in function["aws_environment_variables"], "Lambda reserves it"
         assert function["aws_environment_variables"]["CACHE_URL"] == "", "or Zappa lets it keep the former one"
         assert "AWS_ENDPOINT_URL" not in function["aws_environment_variables"]
+        assert function["tags"].keys() == {"app", "stage", "cost-centre", "data-class"}
         assert function["s3_bucket"] == "vibecode-dev-deployments"
     assert "DATABASE_OWNER_URL" not in web["aws_environment_variables"], "the web role owns nothing"
     assert "DATABASE_OWNER_URL" in worker["aws_environment_variables"]

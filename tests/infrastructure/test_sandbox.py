@@ -24,6 +24,7 @@ from vibecode import aws, operations
 from vibecode.lambda_entry import handler
 from vibecode.local.lambda_runtime import Context
 from vibecode.local.sandboxes import HOST, Function, Pool, SandboxDied, pool
+from vibecode.resources import TIME_OUTS
 
 # Its secret is being changed: two are known.
 BEHIND_CLOUDFRONT = {
@@ -245,7 +246,7 @@ def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
     )["Groups"]
     assert [group["GroupName"] for group in groups] == ["admin"]
     with psycopg.connect(environment["DATABASE_URL"]) as session:
-        for name, value in operations.TIME_OUTS.items():
+        for name, value in TIME_OUTS.items():
             shown = session.execute(f"SHOW {name}").fetchone()
             assert shown is not None
             assert shown[0] in {value, "4min"}, name

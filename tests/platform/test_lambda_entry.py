@@ -335,6 +335,23 @@ def test_a_step_whose_rows_others_hold_is_retried_as_if_the_database_were_away(m
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("statement", ["SELECT slip FROM orders_order", "SELECT 1 FROM orders_slip"])
+def test_a_step_that_finds_its_schema_not_there_yet_is_retried_too(
+    statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import connection
+
+    def step(event: object, context: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    monkeypatch.setattr(doors, "step", step)
+
+    with pytest.raises(DatabaseAway, match="a deploy migrates it now"):
+        invoke({"command": STEP})
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_connection_is_kept_between_invocations_and_a_dead_one_is_replaced() -> None:
     first = invoke({"command": f"{HERE}.query"})["pid"]
     assert invoke({"command": f"{HERE}.query"})["pid"] == first

@@ -74,3 +74,31 @@ def correct_deployments(endpoint: str) -> None:
     mend(LambdaResponse, "list_function_url_configs", list_function_url_configs)
     path = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/urls/?$"
     urls.url_paths[path] = LambdaResponse.dispatch
+    _correct_change_sets()
+
+
+def _correct_change_sets() -> None:
+    """Know what a stack was told and puts out after a change set too, and take one that changes nothing.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html
+    """
+    from moto.cloudformation.models import ChangeSet
+    from moto.cloudformation.responses import CloudFormationResponse
+
+    apply = ChangeSet.apply
+
+    def apply_and_remember(change_set: Any) -> None:
+        apply(change_set)
+        stack = change_set.stack
+        stack.template, stack.parameters = change_set.template, change_set.parameters
+        stack._parse_template()  # noqa: SLF001 -- as moto's own update does
+        stack.output_map = stack._create_output_map()  # noqa: SLF001
+
+    refuse_same = CloudFormationResponse._validate_different_update  # noqa: SLF001
+
+    def refuse_same_update(response: Any, *asked: Any) -> None:
+        if response._get_action() != "CreateChangeSet":  # noqa: SLF001
+            refuse_same(response, *asked)
+
+    mend(ChangeSet, "apply", apply_and_remember)
+    mend(CloudFormationResponse, "_validate_different_update", refuse_same_update)

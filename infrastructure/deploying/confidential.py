@@ -1,0 +1,56 @@
+"""What only secrets hold: who made a part of it carries it to where the functions read it. Nothing of it is printed."""
+
+import hashlib
+import json
+
+from botocore.exceptions import ClientError
+
+from infrastructure.deploying.account import Account, Refused, code_of
+from infrastructure.hand_over import Document
+
+BY_HAND = ("STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET")  # Stripe makes them, and shows them to people alone
+
+WEBHOOK = "/api/v1/payments/stripe/webhook"
+
+
+def complete_settings(account: Account, document: Document) -> str:
+    """Take the desk's client secret from Cognito to the stage's secret. Raises Refused while Stripe's are missing."""
+    environment = document["environment"]
+    manager, arn = account.client("secretsmanager"), environment["SECRETS_ARN"]
+    settings = json.loads(manager.get_secret_value(SecretId=arn)["SecretString"])
+    client = account.client("cognito-idp").describe_user_pool_client(
+        UserPoolId=environment["COGNITO_USER_POOL_ID"], ClientId=environment["OIDC_CLIENT_ID"]
+    )["UserPoolClient"]
+    said = "as they were"
+    if settings.get("OIDC_CLIENT_SECRET") != client["ClientSecret"]:
+        settings["OIDC_CLIENT_SECRET"] = client["ClientSecret"]
+        manager.put_secret_value(SecretId=arn, SecretString=json.dumps(settings))
+        said = "the desk's client secret is new"
+    missing = [name for name in BY_HAND if not settings.get(name)]
+    if missing and environment.get("PAYMENT_PROVIDER", "stripe") == "stripe":
+        raise Refused(
+            f"The secret {arn} lacks {' and '.join(missing)}: put them there beside what it has, then run this again "
+            f"(docs/deploy.md). Stripe's webhook goes to {environment['PUBLIC_URL']}{WEBHOOK}."
+        )
+    return said
+
+
+def origin_parameters(account: Account, deployed: str, *, switched: bool) -> dict[str, str]:
+    """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
+
+    ``deployed`` is the version that CloudFront says now. A newer one is known to the functions first, beside it; only
+    when they are ``switched`` does CloudFront say the new one.
+    """
+    manager, name = account.client("secretsmanager"), f"{account.stage.prefix}/origin"
+    try:
+        newest = manager.get_secret_value(SecretId=name)
+        known = [newest]
+        if deployed not in {"", newest["VersionId"]}:
+            known.append(manager.get_secret_value(SecretId=name, VersionId=deployed))
+    except ClientError as error:
+        if code_of(error) != "ResourceNotFoundException":
+            raise
+        return {}
+    digests = [hashlib.sha256(each["SecretString"].encode()).hexdigest() for each in known]
+    said = newest["VersionId"] if switched or not deployed else deployed
+    return {"OriginSecretSha256": ",".join(digests), "OriginVersion": said}

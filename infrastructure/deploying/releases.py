@@ -1,0 +1,123 @@
+"""A release: which commit it is, its package in the bucket, its static files beside those of the releases before."""
+
+import hashlib
+import json
+import mimetypes
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infrastructure import package as packages
+from infrastructure.deploying.account import Account, Refused, code_of
+from infrastructure.deploying.record import Release
+from infrastructure.hand_over import REPOSITORY
+
+STATIC = "staticfiles/"
+MANIFEST = f"{STATIC}staticfiles.json"
+FOREVER = "public, max-age=31536000, immutable"  # a name with a hash in it never means anything else
+
+
+def of_checkout(tag: str) -> Release:
+    """The release that this checkout is. Raises Refused where it has changes and nobody gave it a name of its own."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain")
+    if changed and not tag:
+        raise Refused(
+            f"The checkout has changes that no commit holds:\n{changed}\nCommit them, or name what you deploy: TAG=…"
+        )
+    # The same name with other changes is another release: nothing that was begun for the one is done for the other.
+    source = commit if not changed else f"{commit}+{hashlib.sha256(_changes().encode()).hexdigest()[:12]}"
+    return Release(name=tag or commit, source=source)
+
+
+def of_package(archive: Path) -> Release:
+    """The release that a package says it is."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            name = opened.read(packages.RELEASE).decode().strip()
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise Refused(f"{archive} is no package of the shop: {error}.") from None
+    return Release(name=name, source=hashlib.sha256(archive.read_bytes()).hexdigest()[:12])
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)  # noqa: S603, S607 -- our own words, whichever git there is
+    if done.returncode:
+        raise Refused(f"git {words[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _changes() -> str:
+    untracked = _git("ls-files", "--others", "--exclude-standard").splitlines()
+    contents = [hashlib.sha256((REPOSITORY / name).read_bytes()).hexdigest() for name in untracked]
+    return "\n".join((_git("diff", "HEAD", "--binary"), *map(" ".join, zip(untracked, contents, strict=True))))
+
+
+class Bucket:
+    """Where the packages of a stage are kept, and where its static files are served from."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._s3 = account.client("s3")
+
+    def keep(self, release: Release, given: Path | None) -> Release:
+        """Put the release's package into the bucket, built now or given; the release with its key."""
+        with tempfile.TemporaryDirectory(prefix="vibecode-package-") as folder:
+            archive = given or self._build(release, Path(folder))
+            content = archive.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        key = f"releases/{release.name}-{digest[:12]}.zip"
+        if not self.has(key):
+            self._s3.put_object(Bucket=self._account.bucket("packages"), Key=key, Body=content)
+        return replace(release, package=key, sha256=digest)
+
+    def has(self, key: str) -> bool:
+        """Whether a package is there."""
+        try:
+            self._s3.head_object(Bucket=self._account.bucket("packages"), Key=key)
+        except ClientError as error:
+            if code_of(error) in {"404", "NoSuchKey", "NotFound"}:
+                return False
+            raise
+        return True
+
+    def forget(self, release: Release) -> None:
+        """Delete the package of a release that nobody goes back to."""
+        self._s3.delete_object(Bucket=self._account.bucket("packages"), Key=release.package)
+
+    def publish(self, release: Release) -> str:
+        """Put the package's static files where CloudFront reads them, beside those of other releases."""
+        found = self._s3.get_object(Bucket=self._account.bucket("packages"), Key=release.package)["Body"].read()
+        bucket = self._account.bucket("static")
+        there = self._names(bucket)
+        with zipfile.ZipFile(BytesIO(found)) as opened:
+            hashed = set(json.loads(opened.read(MANIFEST))["paths"].values())
+            for key in sorted(hashed - there):  # what is there has the same bytes, or its name would be another
+                self._s3.put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=opened.read(f"{STATIC}{key}"),
+                    ContentType=mimetypes.guess_type(key)[0] or "application/octet-stream",
+                    CacheControl=FOREVER,
+                )
+        return f"{len(hashed - there)} new of {len(hashed)}"
+
+    def _names(self, bucket: str) -> set[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {each["Key"] for page in pages for each in page.get("Contents", [])}
+
+    def _build(self, release: Release, folder: Path) -> Path:
+        settings: dict[str, Any] = json.loads((REPOSITORY / "zappa_settings.json").read_text())
+        return packages.build(
+            self._account.stage.name,
+            settings["shared"]["architecture"],
+            folder / "package",
+            lambda _: None,
+            release=release.name,
+        )

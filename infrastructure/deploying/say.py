@@ -1,0 +1,41 @@
+"""What the one who deploys reads: line by line, with times; what would be lost in red."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from rich.console import Console
+from rich.markup import escape
+
+
+class Say:
+    """The lines of one run."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def line(self, text: str, style: str = "") -> None:
+        """One line."""
+        self.console.print(escape(text), style=style or None)
+
+    def step(self, name: str, do: Callable[[], str]) -> str:
+        """Take a step: a line when it begins, and one when it is done; what it said. Raises what it raises."""
+        began = time.monotonic()
+        self._timed("…", name)
+        said = do()
+        self._timed("[green]✓[/]", name, f"{time.monotonic() - began:.1f} s", said)
+        return said or "done"
+
+    def skipped(self, name: str, said: str) -> None:
+        """A step that was taken by the run before."""
+        self._timed("[green]✓[/]", name, "done before", said)
+
+    def failed(self, why: str) -> None:
+        """A step failed, and what was switched goes back."""
+        self._timed("[red]✗[/]", why)
+        self.line("Going back to the release before.", "bold red")
+
+    def _timed(self, mark: str, name: str, *more: str) -> None:
+        told = "  ".join(escape(each) for each in more if each)
+        now = datetime.now().astimezone().strftime("%H:%M:%S")
+        self.console.print(f"[dim]{now}[/] {mark} {escape(name)}  [dim]{told}[/]".rstrip())

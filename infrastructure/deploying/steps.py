@@ -1,0 +1,194 @@
+"""The steps of a deploy and of the way back, in their order, and how they are taken: noted, resumed, undone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from infrastructure.deploying.confidential import complete_settings, origin_parameters
+from infrastructure.deploying.database import make_roles
+from infrastructure.deploying.functions import WEB, WORKER, Functions
+from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
+from infrastructure.deploying.releases import Bucket
+from infrastructure.deploying.say import Say
+from infrastructure.deploying.stacks import AFTER_ZAPPA, BEFORE_ZAPPA, Stacks
+
+THE_WORKER, THE_SWITCH = "worker", "web: the switch"
+SWITCHES = {THE_WORKER, THE_SWITCH}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step. It may be taken again, also where it was cut off; what it gives is its verdict."""
+
+    name: str
+    do: Callable[[], str]
+    done: Callable[[], bool] = lambda: True  # whether what the journal calls done still is
+    undo: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the steps work with."""
+
+    stacks: Stacks
+    functions: Functions
+    bucket: Bucket
+    record: Record
+    agreed: Sequence[str] = ()  # what may be lost, as the plan showed it
+    package: Path | None = None  # built where none is given
+    patience: float | None = None  # seconds of the smoke test
+
+
+class Deploy:
+    """A deploy over the release that is there, if any; the record's attempt says which one comes.
+
+    Nothing of a release is asked before its schema is there, and no page names a file that is not: the worker comes
+    first, whose code can migrate; the web function, which customers ask, comes last and is the switch.
+    """
+
+    def __init__(self, tools: Tools, before: Release | None) -> None:
+        self._tools, self._before = tools, before
+
+    def steps(self) -> list[Step]:
+        """Every step, in order."""
+        tools, there = self._tools, self._tools.stacks.templates
+        before = [self._stack(what, f"stack {what}", switched=False) for what in BEFORE_ZAPPA if what in there]
+        after = [
+            self._stack(what, f"stack {what}, after Zappa", switched=True) for what in AFTER_ZAPPA if what in there
+        ]
+        is_first = self._before is None
+        return [
+            *before,
+            Step(name="secrets", do=lambda: complete_settings(tools.stacks.account, tools.functions.hand_over())),
+            Step(name="database roles", do=lambda: make_roles(tools.stacks.account)),
+            Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
+            self._put(WORKER, THE_WORKER),
+            Step(name="migrations", do=self._migrate),
+            Step(name="static files", do=lambda: tools.bucket.publish(self._release)),
+            self._put(WEB, THE_SWITCH),
+            *after,
+            Step(name="smoke test", do=lambda: _smoke(tools, self._release, is_first=is_first)),
+            *([Step(name="figures", do=tools.functions.rebuild_figures)] if is_first else []),
+        ]
+
+    @property
+    def _release(self) -> Release:
+        """What is being deployed, as far as it is known."""
+        return begun(self._tools.record).release
+
+    def _stack(self, what: str, name: str, *, switched: bool) -> Step:
+        def apply() -> str:
+            self._tools.stacks.told |= told(self._tools.stacks, self._tools.functions, switched=switched)
+            return self._tools.stacks.apply(what, self._tools.agreed)
+
+        return Step(name=name, do=apply)
+
+    def _package(self) -> str:
+        self._tools.record.learn(self._tools.bucket.keep(self._release, self._tools.package))
+        return self._release.package
+
+    def _migrate(self) -> str:
+        applied = self._tools.functions.migrate()
+        known = self._release.migrations
+        self._tools.record.learn(replace(self._release, migrations=(*known, *applied)))
+        return f"{len(applied)} applied"
+
+    def _put(self, which: str, name: str) -> Step:
+        functions, before = self._tools.functions, self._before
+        return Step(
+            name=name,
+            do=lambda: functions.put(which, self._release.package),
+            undo=(lambda: functions.put(which, before.package)) if before else None,
+        )
+
+
+def told(stacks: Stacks, functions: Functions, *, switched: bool) -> dict[str, str]:
+    """The parameters of stacks that no stack puts out, as far as they are known by now."""
+    says = stacks.parameter("front", "OriginVersion")
+    return functions.api_parameters() | origin_parameters(stacks.account, says, switched=switched)
+
+
+def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
+    """Every step back to the release before: who produces first, then who consumes. Files and schema are there."""
+
+    def put(which: str, name: str) -> Step:
+        return Step(
+            name=name,
+            do=lambda: tools.functions.put(which, then.package),
+            undo=lambda: tools.functions.put(which, now.package),
+        )
+
+    return [
+        Step(name="static files", do=lambda: tools.bucket.publish(then)),
+        put(WEB, THE_SWITCH),
+        put(WORKER, THE_WORKER),
+        Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
+    ]
+
+
+def _smoke(tools: Tools, release: Release, *, is_first: bool) -> str:
+    """CloudFront takes minutes for what is new; where customers already buy, a minute is long."""
+    patience = tools.patience if tools.patience is not None else 900 if is_first else 60
+    tools.functions.check_code(release.sha256)
+    return tools.functions.smoke_test(release.name, patience)
+
+
+# --- how they are taken ----------------------------------------------------------------------------------------------
+class TookBack(Exception):
+    """A step failed, and everything that was switched is as it was before; the text says what failed."""
+
+
+def take(steps: Sequence[Step], record: Record, say: Say) -> None:
+    """Take what is not done yet, each noted before and after. Raises TookBack, or Lost, and then nothing is undone.
+
+    What could not be undone, or has nothing to go back to, raises what went wrong itself.
+    """
+    attempt = begun(record)
+    if attempt.backing_out:
+        back_out(steps, record, say)
+        raise TookBack("It had failed before, and had been cut off on its way back; now everything is as it was.")
+    try:
+        for step in steps:
+            known = attempt.steps.get(step.name, BEGUN)
+            if known != BEGUN and step.done():
+                say.skipped(step.name, known)
+                continue
+            record.note(step.name, BEGUN)
+            record.note(step.name, say.step(step.name, step.do))
+    except (Lost, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if not _can_go_back(steps, record):
+            raise
+        say.failed(str(error))
+        record.change(lambda mine: setattr(mine.attempt, "backing_out", True))
+        back_out(steps, record, say)
+        raise TookBack(str(error)) from error
+
+
+def back_out(steps: Sequence[Step], record: Record, say: Say) -> None:
+    """Undo what was begun, the last first; then the attempt is over, and the release of before is the current one."""
+    for step in reversed(steps):
+        if step.undo and record.attempt and step.name in record.attempt.steps:
+            say.step(f"back: {step.name}", step.undo)
+            record.note(step.name, "")
+    record.finish(None)
+
+
+def _can_go_back(steps: Sequence[Step], record: Record) -> bool:
+    """Whether something was switched that can be switched back; before that, the next run just goes on."""
+    return any(step.undo and record.attempt and step.name in record.attempt.steps for step in steps)
+
+
+def finished(record: Record) -> Release:
+    """The release of an attempt that is through, with what one goes back to from it."""
+    attempt = begun(record)
+    release, before = attempt.release, record.current
+    if attempt.kind == "rollback":
+        return release  # from which one goes back to where one went from it
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    if before == release.name:  # once more: from it one goes back as far as before
+        known = record.releases[before]
+        return replace(release, previous=known.previous, at=at, migrations=(*known.migrations, *release.migrations))
+    return replace(release, previous=before, at=at)

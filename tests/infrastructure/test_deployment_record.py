@@ -1,0 +1,112 @@
+"""The record of a stage's deployments: of two writers one succeeds, and what is kept is what one can go back to."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infrastructure.deploying import record as module
+from infrastructure.deploying.record import Attempt, Held, Lost, Record, Release
+from tests.whole_shop import until
+from vibecode import aws
+
+
+@pytest.fixture
+def record() -> Callable[[str], Record]:
+    """Somebody's view of one record, in the local AWS."""
+    s3: Any = aws.client("s3")
+    bucket = f"record-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket)
+    return lambda owner: Record(s3, bucket, owner)
+
+
+def release(name: str, previous: str = "") -> Release:
+    return Release(name=name, source=name, package=f"releases/{name}.zip", previous=previous)
+
+
+def test_of_two_who_take_the_lock_at_once_one_has_it(record: Callable[[str], Record]) -> None:
+    mine, yours = record("me"), record("you")
+    mine.take()
+
+    with pytest.raises(Held, match="has just begun"):
+        yours.take()
+    yours.read()
+    with pytest.raises(Held, match="being deployed by me, since"):
+        yours.take()
+    mine.release()
+    yours.read()
+    yours.take()
+
+
+def test_whoever_lost_the_lock_can_write_nothing_more(record: Callable[[str], Record]) -> None:
+    mine = record("me")
+    mine.take()
+    mine.begin(Attempt(kind="deploy", release=release("one")))
+    yours = record("you")
+    yours.take(break_lock=True)
+
+    with pytest.raises(Lost):
+        mine.note("worker", "done")
+
+    yours.note("worker", "begun")
+    assert record("me").attempt == Attempt(kind="deploy", release=release("one"), steps={"worker": "begun"})
+
+
+def test_a_lock_without_a_sign_of_life_may_be_taken(
+    record: Callable[[str], Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record("me").take()
+    monkeypatch.setattr(module, "LEASE", -1)
+
+    yours = record("you")
+
+    assert yours.holder() == ""
+    yours.take()
+
+
+def test_a_holder_that_works_gives_signs_of_life(
+    record: Callable[[str], Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWED", 0.02)
+    mine = record("me")
+    writes: list[str] = []
+    put = mine._s3.put_object
+
+    def counted(**asked: Any) -> Any:
+        writes.append(asked["Key"])
+        return put(**asked)
+
+    monkeypatch.setattr(mine._s3, "put_object", counted)
+    mine.take()
+
+    until(lambda: len(writes) > 3, 20, "it writes without being told")
+    mine.begin(Attempt(kind="deploy", release=release("one")))
+    mine.release()
+
+    assert record("you").holder() == ""
+
+
+def test_what_one_can_go_back_to_is_kept_and_the_oldest_is_forgotten(record: Callable[[str], Record]) -> None:
+    mine = record("me")
+    mine.take()
+    gone: list[str] = []
+    names = [f"r{n}" for n in range(module.KEPT + 3)]
+    for previous, name in zip(["", *names], names, strict=False):
+        mine.begin(Attempt(kind="deploy", release=release(name)))
+        gone += [each.name for each in mine.finish(release(name, previous))]
+
+    assert gone == names[:3]
+    seen = record("you")
+    assert (list(seen.releases), seen.current, seen.attempt) == (names[3:], names[-1], None)
+
+
+def test_an_answer_that_got_lost_is_no_lost_lock(record: Callable[[str], Record]) -> None:
+    mine = record("me")
+    mine.take()
+    before = mine._etag
+    mine.begin(Attempt(kind="deploy", release=release("one")))
+    mine._etag = before  # as if boto3 sent the same once more, because the answer did not come
+
+    mine.change(lambda _: None)
+    mine.note("worker", "begun")
