@@ -152,7 +152,7 @@ def _moves(stacks: Stacks) -> Iterator[str]:
             if action not in MOVES:
                 continue
             kept = [thing for thing in things if not (action.startswith("sqs:") and _is_fed(stacks, thing))]
-            for thing in {_at_service(action, thing, stacks) for thing in kept}:
+            for thing in dict.fromkeys(_at_service(action, thing, stacks) for thing in kept):
                 here = Thing("lambda", "" if role == "web" else role)
                 yield f'    {_box(here)} -->|"{MOVES[action]}"| {_box(thing)}'
         for action, things in actions.items():
