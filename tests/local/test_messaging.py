@@ -406,7 +406,7 @@ def run_workflow(cloud: Cloud, payload: dict[str, Any], *, resource: str = "", *
         call = {"Resource": resource, "Parameters": payload}
     definition = {
         "StartAt": "Only",
-        "States": {"Only": {"Type": "Task", "End": True, "TimeoutSeconds": 20, **call, **task}},
+        "States": {"Only": {"Type": "Task", "End": True, "TimeoutSeconds": 300, **call, **task}},
     }
     machine = states.create_state_machine(
         name=f"test-{time.time_ns()}",
