@@ -17,8 +17,8 @@ class CardDeclined(Exception):
 
 def function(event: dict[str, Any], _: object) -> dict[str, Any]:
     """Write down that it was called, then do as the event says."""
-    if event.get("source") == "aws.events":
-        return {}  # the clock is another test's
+    if event.get("source") == "aws.events" or "Records" in event:
+        return {}  # the clock, and a message that an earlier test left on its way
     first = not SEEN.exists()
     with SEEN.open("a") as seen:
         seen.write(json.dumps(event) + "\n")
