@@ -2,7 +2,8 @@
 
 Orders of one line, paid at once, one after the other, each followed to its end by a browser that is connected: the web
 request and every invocation of the worker run in this process, where statements, calls of AWS and time are counted. A
-read and the schedules are measured beside. Counts hold anywhere; milliseconds are those of this machine.
+read and the schedules are measured beside. Counts hold anywhere; milliseconds are those of this machine. One long
+file, as nothing else runs it: what is followed, and what is written of it.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """The stage's one public address: CloudFront before the API and the two buckets, which nobody reads but through it.
 
 Deployed before Zappa, as all else is told the address, and once more after Zappa's first `deploy`, with its API
-(ApiDomain). vibecode/local/public_origin.py is the same on this machine.
+(ApiDomain). vibecode/local/public_origin.py is the same on this machine. Longer than most modules: the buckets stand
+with the distribution, as their policies name it and it names them.
 """
 
 from collections.abc import Iterable, Mapping

@@ -58,7 +58,7 @@ class StageHere:
     def client(self, service: str, region: str = REGION) -> Any:
         """boto3's client of a service."""
         keys = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests"}
-        return boto3.client(service, region_name=region, endpoint_url=self.endpoint, **keys)  # type: ignore[call-overload]
+        return boto3.client(service, region_name=region, endpoint_url=self.endpoint, **keys)  # type: ignore[call-overload]  # any service
 
     # --- what is deployed --------------------------------------------------------------------------------------------
     def prepare(self) -> None:

@@ -47,7 +47,7 @@ class Aws:
     def __call__(self, service: str, region: str = REGION) -> Stubber:
         if (service, region) not in self.stubs:
             keys = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests"}
-            client: Any = boto3.client(service, region_name=region, **keys)  # type: ignore[call-overload]
+            client: Any = boto3.client(service, region_name=region, **keys)  # type: ignore[call-overload]  # any service
             self.stubs[service, region] = Stubber(client)
             self.stubs[service, region].activate()
         return self.stubs[service, region]

@@ -123,7 +123,7 @@ def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> Non
     assert cors | {"MaxAgeSeconds": cors["MaxAge"]} == wanted | {"MaxAge": wanted["MaxAgeSeconds"]}
     [rule] = bucket_lifecycle()
     rule["Prefix"] = rule.pop("Filter")["Prefix"]  # type: ignore[index]  # S3's own words
-    rule["ExpirationInDays"] = rule.pop("Expiration")["Days"]  # type: ignore[index]
+    rule["ExpirationInDays"] = rule.pop("Expiration")["Days"]  # type: ignore[index]  # the same
     assert lifecycle == {("Id" if name == "ID" else name): value for name, value in rule.items()}
 
 

@@ -106,7 +106,7 @@ def test_the_seal_holds_for_what_does_ask(sealed: list[str]) -> None:
     event = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 
     with contextlib.suppress(Exception):
-        handler({**event, "resources": [settings.RESOURCES.rule_arn("sweep-outbox")]}, None)  # type: ignore[arg-type]
+        handler({**event, "resources": [settings.RESOURCES.rule_arn("sweep-outbox")]}, None)  # type: ignore[arg-type]  # the same
 
     assert sealed
 

@@ -92,12 +92,12 @@ def _correct_change_sets() -> None:
         stack = change_set.stack
         stack.template, stack.parameters = change_set.template, change_set.parameters
         stack._parse_template()  # noqa: SLF001 -- as moto's own update does
-        stack.output_map = stack._create_output_map()  # noqa: SLF001
+        stack.output_map = stack._create_output_map()  # noqa: SLF001 -- moto has no public way
 
-    refuse_same = CloudFormationResponse._validate_different_update  # noqa: SLF001
+    refuse_same = CloudFormationResponse._validate_different_update  # noqa: SLF001 -- the same
 
     def refuse_same_update(response: Any, *asked: Any) -> None:
-        if response._get_action() != "CreateChangeSet":  # noqa: SLF001
+        if response._get_action() != "CreateChangeSet":  # noqa: SLF001 -- the same
             refuse_same(response, *asked)
 
     mend(ChangeSet, "apply", apply_and_remember)

@@ -75,7 +75,7 @@ def main() -> int:
         print("No release before this one is in this history: nothing to try today's schema on.")  # noqa: T201 -- the output of a command
         return 0
     with checked_out(release) as code:
-        print(f"The tests of {release}, against the schema of today:", flush=True)  # noqa: T201
+        print(f"The tests of {release}, against the schema of today:", flush=True)  # noqa: T201 -- its output
         return run_tests(code, *sys.argv[1:])
 
 
