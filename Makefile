@@ -12,6 +12,7 @@ PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-re
 ORDERS ?= 1000000
 DEPLOYING := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.deploying
 ASKED = $(if $(YES),--yes) $(if $(BREAK_LOCK),--break-lock)
+TRAILS := $(CURDIR)/.build/trails
 
 .PHONY: help
 help: ## list the targets
@@ -41,8 +42,11 @@ test: install ## run every test at small scale: real PostgreSQL, local AWS, real
 	@$(PYTEST)
 
 .PHONY: test-full
-test-full: install ## run every test at full scale: more rows, seeds and cases; and the last release's on today's schema
-	@TEST_SCALE=full $(PYTEST)
+test-full: install ## run every test at full scale, keep what the functions called; and the last release's on today's schema
+	@rm -f $(TRAILS)/tests.jsonl
+	@TEST_SCALE=full LOCAL_TRAIL=$(TRAILS)/tests.jsonl $(PYTEST) -m "not recorded"
+	@$(PYTHON) -m infrastructure.privilege.recorder tests $(TRAILS)/tests.jsonl
+	@$(PYTEST) -m recorded tests/infrastructure
 	@$(MAKE) --no-print-directory test-previous
 
 .PHONY: test-previous
@@ -72,7 +76,9 @@ rollback: install ## bring back the release before: both functions and their fil
 
 .PHONY: rehearse
 rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)
-	@env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.rehearsal
+	@rm -f $(TRAILS)/rehearsal.jsonl
+	@env -u DJANGO_SETTINGS_MODULE LOCAL_TRAIL=$(TRAILS)/rehearsal.jsonl $(PYTHON) -m infrastructure.rehearsal
+	@$(PYTHON) -m infrastructure.privilege.recorder rehearsal $(TRAILS)/rehearsal.jsonl
 
 .PHONY: bench-cold
 bench-cold: install ## measure the first request of a new sandbox in AWS's own runtime, beside bare Django + DRF + Zappa

@@ -27,6 +27,7 @@ from infrastructure.messaging import Messaging
 from infrastructure.network import Network
 from infrastructure.observability import Observability, WorldwideObservability
 from infrastructure.pipeline import Pipeline
+from infrastructure.privilege import check
 from infrastructure.runtime import Runtime
 from infrastructure.workflow import Workflow
 from infrastructure.worldwide import Worldwide
@@ -233,6 +234,7 @@ def main() -> int:
         *judging.complaints_of_nag(arguments.folder / "validation-report.json"),
         *judging.complaints_of_lint(arguments.folder),
         *judging.changes_of_snapshots(templates),
+        *check.complaints(templates),
     ]
     count = sum(len(template["Resources"]) for template in templates.values())
     print("\n".join([*said, f"{len(templates)} stacks, {count} resources"]))  # noqa: T201 -- the output of a command

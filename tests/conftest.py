@@ -21,6 +21,7 @@ settings.WHITENOISE_AUTOREFRESH = True
 # They import models: after the settings.
 pytest_plugins = [
     "tests.side_by_side",
+    "tests.signing_as",
     "tests.in_process",
     "tests.over_http",
     "tests.books",

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, connections
 from pytest_django import DjangoDbBlocker
@@ -60,7 +61,12 @@ class WebServer:
             "--backlog",
             "512",
         ]
-        environment = {**os.environ, "DATABASE_URL": self.database_url, "PUBLIC_URL": self.url, **self.more}
+        ours = {
+            "DATABASE_URL": self.database_url,
+            "PUBLIC_URL": self.url,
+            "AWS_ACCESS_KEY_ID": settings.RESOURCES.prefix,
+        }
+        environment = {**os.environ, **ours, **self.more}
         self.process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=self.log, stderr=self.log)
         self.guard.watch(self.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + 30

@@ -75,7 +75,7 @@ def environment(transactional_db: None) -> Iterator[dict[str, str]]:
     """What the stage dev tells its functions, with the database and the AWS of this run."""
     secrets = json.dumps({"SECRET_KEY": uuid.uuid4().hex * 2})
     manager = aws.client("secretsmanager")
-    arn = manager.create_secret(Name=f"vibecode-test/{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
+    arn = manager.create_secret(Name=f"vibecode-dev/settings-{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
     told = environment_here(SECRETS_ARN=arn)
     del told["SECRET_KEY"]  # it is read where SECRETS_ARN says
     yield told

@@ -3,7 +3,8 @@
 Run by the supervisor. LAMBDA_RUNTIME_URL in its environment says where functions run; nothing is invoked while nobody
 listens there. For developers and tests: GET /_local/mail (HTML for a browser) and /_local/events?last=1000.
 `python -m vibecode.local.aws --port PORT --state FOLDER`; when the port accepts connections everything is there.
-With `--stage dev` its names are that stage's, and Zappa makes the functions: `make rehearse`.
+With `--stage dev` its names are that stage's, and Zappa makes the functions: `make rehearse`. LOCAL_TRAIL names a file
+that every signed call is written to (trail.py).
 `environment(endpoint)` tells the application where it is; importing it costs nothing.
 """
 
@@ -182,6 +183,7 @@ def serve(port: int, state: Path, stage: str) -> None:
     from vibecode.local.provision import provision
     from vibecode.local.queues import correct_sqs
     from vibecode.local.tables import correct_dynamodb, put_back
+    from vibecode.local.trail import Trail, watched
 
     class QuietHandler(MotoRequestHandler):
         """Log no request: the application logs its own."""
@@ -211,6 +213,8 @@ def serve(port: int, state: Path, stage: str) -> None:
             EVENTS_PATH: Page(lambda query: memory.facts(_how_many(query.get("last", ["1000"])[0]))),
         },
     )
+    if trail := Trail.wanted():
+        application = watched(application, trail)
     server = make_server(HOST, port, for_this_machine(application), threaded=True, request_handler=QuietHandler)
     server.daemon_threads = True  # type: ignore[attr-defined]  # of the threading mix-in
     for schedule in SCHEDULES:

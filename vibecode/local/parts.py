@@ -68,7 +68,7 @@ class Parts:
                 children.start,
                 command,
                 output=log,
-                environment=self.environment.copy(),
+                environment={**self.environment, **row.alone},
                 folder=REPOSITORY,
                 stop_signal=row.stop_signal,
             ).result()

@@ -110,7 +110,7 @@ class Sandbox:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-            "AWS_ACCESS_KEY_ID": "rehearsal",
+            "AWS_ACCESS_KEY_ID": function.name,  # so that the local AWS's trail knows who calls
             "AWS_SECRET_ACCESS_KEY": "rehearsal",  # moto takes every key
             "AWS_SESSION_TOKEN": "rehearsal",
             "LAMBDA_TASK_ROOT": str(function.folder),

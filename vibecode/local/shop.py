@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from vibecode.local import aws, lambda_runtime, ports
 from vibecode.local.folder import REPOSITORY, CannotStart, LocalFolder
 from vibecode.local.postgres import Postgres
+from vibecode.resources import PROJECT
 
 # Not through manage.py, which would join another local cloud that runs in this checkout.
 DJANGO = (sys.executable, "-m", "django")
@@ -34,6 +35,7 @@ class Process:
     port: int | None = None  # None: a free one, the same as last time if it can be
     listens: bool = True
     gives: Callable[[int], Mapping[str, str]] = _gives_nothing  # environment of all processes, known from its port
+    alone: Mapping[str, str] = field(default_factory=dict)  # environment of this process, of no other
     # Runs at the start and whenever the process came back: what it held in memory is made anew.
     on_return: "Task | None" = None
     stop_signal: Signals = SIGTERM
@@ -142,6 +144,7 @@ def lambda_functions(environment: Mapping[str, str]) -> Process:
         needs=("shop",),
         port=urlsplit(environment.get("LAMBDA_RUNTIME_URL", "")).port,
         gives=lambda port: {"LAMBDA_RUNTIME_URL": f"http://{ports.HOST}:{port}"},
+        alone=_keys(environment, "-worker"),
     )
 
 
@@ -180,7 +183,14 @@ def web(environment: Mapping[str, str]) -> Process:
         is_ready=lambda _, port: ports.answers(port, "/readyz"),
         needs=("postgres", "aws"),  # it loads while the task brings the database up to date, which /readyz asks for
         port=whole_number(environment, "PORT", 8000, 65535),
+        alone=_keys(environment),
     )
+
+
+def _keys(environment: Mapping[str, str], which: str = "") -> dict[str, str]:
+    """The local AWS knows a function by its name, which it signs with (trail.py); another AWS knows its own keys."""
+    ours = not environment.get("AWS_ENDPOINT_URL")
+    return {"AWS_ACCESS_KEY_ID": f"{PROJECT}-{environment.get('STAGE') or 'local'}{which}"} if ours else {}
 
 
 def whole_number(environment: Mapping[str, str], name: str, default: int, most: int) -> int:

@@ -179,10 +179,11 @@ class Supervisor:
     def _start(self, row: Process | Task, port: int) -> Child:
         command = row.command if isinstance(row, Task) else row.command(port)
         stop_signal = row.stop_signal if isinstance(row, Process) else signal.SIGTERM
+        alone = row.alone if isinstance(row, Process) else {}
         process = children.start(
             command,
             output=subprocess.PIPE,
-            environment=self.environment,
+            environment={**self.environment, **alone},
             folder=REPOSITORY,
             stop_signal=stop_signal,
         )

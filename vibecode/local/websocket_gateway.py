@@ -32,6 +32,7 @@ from websockets.http11 import Request, Response
 
 from vibecode.local.names import REGION
 from vibecode.local.ports import HOST
+from vibecode.local.trail import Trail
 from vibecode.resources import LOCAL_ACCOUNT, Resources
 
 IDLE_SECONDS = 10 * 60
@@ -202,7 +203,7 @@ class Api(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port: int, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
-        self.gateway, self.loop = gateway, loop
+        self.gateway, self.loop, self.trail = gateway, loop, Trail.wanted()
         super().__init__((HOST, port), ApiRequest)
 
     def ask[T](self, question: Coroutine[Any, Any, T]) -> T:
@@ -257,6 +258,9 @@ class ApiRequest(BaseHTTPRequestHandler):
 
     def _answer(self, status: HTTPStatus, body: Any = None, error: str = "") -> None:
         data = b"" if body is None else json.dumps(body).encode()
+        if trail := self.server.trail:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            trail.tell(self.command, self.path, headers, bytes, status)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         if error:

@@ -1,0 +1,215 @@
+"""Least privilege, proved both ways: what is called must be allowed, and what is allowed must be called.
+
+Called by infrastructure.app and the tests. A call that no test can see (Lambda's own, of other services with our roles)
+stands in exceptions.json with its reason, and is held to the same: it must be allowed, and excuses nothing else.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from infrastructure.config import STAGES
+from infrastructure.privilege import recorder
+from infrastructure.privilege.needs import Need, UnknownCall, needs
+from infrastructure.privilege.policies import Role, Statement, covers_resource, matches, roles
+from infrastructure.privilege.recorder import FUNCTIONS, Call
+from infrastructure.privilege.templates import Template, Templates, region_of
+from vibecode.resources import LOCAL_ACCOUNT, PROJECT, QUEUES
+
+EXCEPTIONS = Path(__file__).with_name("exceptions.json")
+NOBODY = "orders@pending.invalid"  # who writes to customers where no hand-over says it
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a role needs: where ``demanded``, it must be allowed; ``why`` says who does it."""
+
+    need: Need
+    why: str
+    demanded: bool = True
+
+
+def complaints(
+    by_stack: Mapping[str, Template],
+    recorded: Mapping[str, Any] | None = None,
+    exceptions: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """All that is wrong with the roles of all stages, a line each. Raises CannotTell where nothing can be said."""
+    exceptions = json.loads(EXCEPTIONS.read_text()) if exceptions is None else exceptions
+    recorded = recorder.recording() if recorded is None else recorded
+    templates = Templates(by_stack)
+    said = [f"{call.call}: {unknown}" for call, unknown in _unknown(recorded)]
+    known: set[str] = set()
+    for stage in STAGES:
+        if templates.of(stage):
+            names = {short(role, stage): role for role in roles(templates, stage)}
+            known |= names.keys()
+            facts = facts_of(templates, stage)
+            for name, role in names.items():
+                wanted = [*_recorded(name, recorded, exceptions, facts), *_unseen(name, stage, exceptions, facts)]
+                said += [f"{stage}: {name} {line}" for line in judged(name, role, wanted, exceptions)]
+    listed = {name for entry in [*exceptions["unseen"], *exceptions["policies of AWS"]] for name in entry["roles"]}
+    said += [f"There is no role {name}" for name in sorted({*FUNCTIONS, *listed} - known)]
+    return said
+
+
+def judged(name: str, role: Role, wanted: Sequence[Wanted], exceptions: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with one role."""
+    accepted = [entry["policy"] for entry in exceptions["policies of AWS"] if name in entry["roles"]]
+    if strange := set(role.of_aws) ^ set(accepted):
+        yield f"has policies of AWS's own of which exceptions.json says otherwise: {sorted(strange)}"
+    for each in wanted:
+        # What a policy of AWS's own says is AWS's to change: nothing is demanded of a role that has one.
+        if each.demanded and not role.of_aws and not role.may(each.need.action, each.need.resource, each.need.context):
+            yield f"is not allowed {each.need.action} on {each.need.resource}: {each.why}"
+    for statement in role.statements:
+        if statement.effect == "Allow":
+            yield from _too_much(statement, wanted, exceptions)
+
+
+def _too_much(statement: Statement, wanted: Sequence[Wanted], exceptions: Mapping[str, Any]) -> Iterator[str]:
+    told = f"({statement.sid})" if statement.sid else "(a statement without a Sid)"
+    if statement.all_actions_but or statement.all_resources_but:
+        yield f"is allowed all but something {told}: say what it needs"
+        return
+    needed = [each.need for each in wanted]
+    for action, resource in itertools.product(statement.actions, statement.resources):
+        if set("*?") & set(action) and action not in exceptions["families"]:
+            yield f"is allowed {action} {told}: name each action"
+        if resource == "*" and action not in exceptions["everywhere"]:
+            yield f"is allowed {action} on everything {told}: name the resource, or AWS's page that it has none"
+        if not any(
+            matches(action, need.action, any_case=True)
+            and covers_resource(resource, need.resource, need.context)
+            and statement.covers(need.action, need.resource, need.context)
+            for need in needed
+        ):
+            yield f"is allowed {action} on {resource} {told}, and nothing does it"
+
+
+def short(role: Role, stage: str) -> str:
+    """What exceptions.json calls a role: its name without the stage; one without a name by its stack and logical id."""
+    return role.name.removeprefix(f"{PROJECT}-{stage}-")
+
+
+# --- what is needed --------------------------------------------------------------------------------------------------
+def _unknown(recorded: Mapping[str, Any]) -> Iterator[tuple[Call, UnknownCall]]:
+    for call in recorder.calls(recorded):
+        try:
+            needs(call)
+        except UnknownCall as unknown:
+            yield call, unknown
+
+
+def _recorded(
+    name: str, recorded: Mapping[str, Any], exceptions: Mapping[str, Any], facts: Mapping[str, str]
+) -> Iterator[Wanted]:
+    """What a function was seen to call; of a role that runs the same code elsewhere nothing is demanded."""
+    function = exceptions["like"].get(name, {}).get("function", name)
+    source = {"lambda:SourceFunctionArn": facts[f"function {name}"]} if name in FUNCTIONS else {}
+    unknown = {call for call, _ in _unknown(recorded)}
+    for call in recorder.calls(recorded):
+        for each in _alike(call, exceptions) if call.by == function and call not in unknown else ():
+            told = f"{function} calls {each.call}" + "".join(f", {key} {value}" for key, value in each.on)
+            for need in needs(each):
+                yield Wanted(_filled(need, facts, source), told, demanded=name in FUNCTIONS)
+
+
+def _alike(call: Call, exceptions: Mapping[str, Any]) -> Iterator[Call]:
+    """The call, and the same at all queues where our code makes no difference between them."""
+    yield call
+    queue = dict(call.on).get("queue", "")
+    which = "dead" if queue.endswith("-dead") else "queue"
+    if any(
+        call.by in entry["by"] and call.call in entry["calls"] and which == entry["at"] for entry in exceptions["alike"]
+    ):
+        for name in _queues("vibecode-{stage}-{queue}" + ("-dead" if which == "dead" else "")):
+            yield replace(call, on=tuple(sorted({**dict(call.on), "queue": name}.items())))
+
+
+def _queues(pattern: str) -> list[str]:
+    """A name of each of our queues, where the pattern has one."""
+    return [pattern.replace("{queue}", queue.key) for queue in QUEUES] if "{queue}" in pattern else [pattern]
+
+
+def _unseen(name: str, stage: str, exceptions: Mapping[str, Any], facts: Mapping[str, str]) -> Iterator[Wanted]:
+    """What exceptions.json says of it: each action on each resource, once with each value of its context."""
+    for entry in exceptions["unseen"]:
+        if name not in entry["roles"] or stage not in entry.get("stages", STAGES):
+            continue
+        keys = entry.get("context", {})
+        contexts = itertools.product(*([value] if isinstance(value, str) else value for value in keys.values()))
+        resources = itertools.chain.from_iterable(map(_queues, entry["resources"]))
+        for action, resource, values in itertools.product(entry["actions"], list(resources), list(contexts)):
+            need = Need(action, resource, dict(zip(keys, values, strict=True)))
+            yield Wanted(_filled(need, facts, {}), entry["reason"])
+
+
+def _filled(need: Need, facts: Mapping[str, str], more: Mapping[str, str]) -> Need:
+    context = {key: value.format_map(facts) for key, value in need.context.items()}
+    known = {
+        "aws:SecureTransport": "true",
+        "aws:PrincipalAccount": facts["account"],
+        "aws:RequestedRegion": facts["region"],
+    }
+    return Need(need.action, need.resource.format_map(facts), {**known, **more, **context})
+
+
+def facts_of(templates: Templates, stage: str) -> dict[str, str]:
+    """What the words in braces come to in a stage: names by our own rules, and what its templates make of the rest."""
+    prefix = f"{PROJECT}-{stage}"
+    region = region_of(prefix)
+    sender = _sender(templates, stage)
+    made = {
+        "key": _first(templates, stage, "AWS::KMS::Key", arn=True),
+        "pool": _first(templates, stage, "AWS::Cognito::UserPool"),
+        "websocket": f"{_first(templates, stage, 'AWS::ApiGatewayV2::Api')}/{stage}",
+        "identities": _first(templates, stage, "AWS::Cognito::IdentityPool"),
+    }
+    cluster = _attribute(templates, stage, "AWS::RDS::DBCluster", "DBClusterResourceId")
+    proxy = _first(templates, stage, "AWS::RDS::DBProxy")
+    arn = f"arn:aws:lambda:{region}:{LOCAL_ACCOUNT}:function:{prefix}"
+    return made | {
+        "stage": stage,
+        "region": region,
+        "account": LOCAL_ACCOUNT,
+        "id": "made-of-chance",
+        "media": f"{prefix}-media-{LOCAL_ACCOUNT}",
+        "settings": f"{prefix}/settings-Suffix",
+        "function web": arn,
+        "function worker": f"{arn}-worker",
+        "sender": sender,
+        "domain of the sender": sender.rpartition("@")[2],
+        "cluster": cluster,
+        # Through the proxy where there is one; migrations pin it, and go to the cluster itself.
+        "database of vibecode_app": proxy or cluster,
+        "database of vibecode_owner": cluster,
+    }
+
+
+def _first(templates: Templates, stage: str, kind: str, *, arn: bool = False) -> str:
+    """What the first resource of a type is called; "" in a stage without one, which then matches nothing."""
+    for stack in templates.of(stage):
+        for logical_id in templates.resources(stack, kind):
+            return templates.arn(stack, logical_id) if arn else templates.ref(stack, logical_id)
+    return ""
+
+
+def _attribute(templates: Templates, stage: str, kind: str, name: str) -> str:
+    for stack in templates.of(stage):
+        for logical_id in templates.resources(stack, kind):
+            return str(templates.value(stack, {"Fn::GetAtt": [logical_id, name]}))
+    return ""
+
+
+def _sender(templates: Templates, stage: str) -> str:
+    """The address in the hand-over's MAIL_FROM."""
+    for stack in templates.of(stage):
+        for made in templates.resources(stack, "AWS::SSM::Parameter").values():
+            if found := re.search(r'MAIL_FROM\W+[^"\\<]*<([^>]+)>', json.dumps(made["Properties"].get("Value"))):
+                return found[1]
+    return NOBODY

@@ -1,0 +1,212 @@
+"""What our functions were seen to call, kept without what changes from run to run. Called by make and check.py.
+
+`python -m infrastructure.privilege.recorder PART TRAIL` takes the local AWS's trail (vibecode/local/trail.py) of a
+whole run into recorded.json: PART is `rehearsal` or `tests`. What was seen of the same code before stays, as some calls
+hang on chance; of other code all of it is forgotten.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vibecode.resources import PROJECT, QUEUES
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+RECORDED = HERE / "recorded.json"
+PARTS = ("rehearsal", "tests")
+FUNCTIONS = ("web", "worker")
+
+# Who signs with a function's name is this function (vibecode/local/shop.py and sandboxes.py).
+FUNCTION = re.compile(rf"{PROJECT}-([a-z0-9]+)(-worker)?")
+MEDIA = "media"  # the one bucket that a function has
+ID = "{id}"  # in the place of what is another each time
+
+# Modules whose code decides what is called, and on what: those that import one of these.
+CALLERS = re.compile(
+    r"^\s*(?:from vibecode import .*\b(?:aws|bucket|doorbell|sigv4)\b|from vibecode\.(?:aws|bucket|sigv4) import)",
+    re.MULTILINE,
+)
+DECLARE = ("vibecode/aws.py", "vibecode/resources.py")
+APPS = ("accounts", "catalog", "orders", "vibecode")
+ON_LAPTOPS = ("vibecode/local/", "/management/")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Call:
+    """A call of AWS that a function makes: ``on`` names the resource, as the recording has it."""
+
+    by: str
+    call: str  # service:Operation
+    on: tuple[tuple[str, str], ...]
+
+    def written(self) -> dict[str, Any]:
+        """As it stands in the recording."""
+        return {"by": self.by, "call": self.call, "on": dict(self.on)}
+
+    @classmethod
+    def read(cls, said: Mapping[str, Any]) -> "Call":
+        """The same from there."""
+        return cls(said["by"], said["call"], tuple(sorted(said["on"].items())))
+
+
+def calls(recording: Mapping[str, Any]) -> list[Call]:
+    """All of a recording, whoever has seen it."""
+    return sorted({Call.read(said) for part in recording.values() for said in part["calls"]})
+
+
+def recording() -> dict[str, Any]:
+    """What is committed."""
+    read: dict[str, Any] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    return read
+
+
+# --- from a trail ----------------------------------------------------------------------------------------------------
+def seen(lines: Iterable[str]) -> list[Call]:
+    """The calls of our functions in a trail; those of tests, engineers and Zappa are nobody's that has a role here."""
+    found = set()
+    for line in lines:
+        said = json.loads(line)
+        if function := FUNCTION.fullmatch(said["who"]):
+            stage, which = function[1], "worker" if function[2] else "web"
+            on = dict(_lasting(said["about"], stage))
+            if _is_ours(on):
+                found.add(Call(which, said["call"], tuple(sorted(on.items()))))
+    return sorted(found)
+
+
+def _lasting(about: Mapping[str, str], stage: str) -> Iterator[tuple[str, str]]:
+    for name, value in about.items():
+        if name in NAMED:
+            yield NAMED[name][0], NAMED[name][1](value).replace(f"{PROJECT}-{stage}", f"{PROJECT}-{{stage}}")
+
+
+def _is_ours(on: Mapping[str, str]) -> bool:
+    """A test may have a queue or a bucket of its own."""
+    prefix = f"{PROJECT}-{{stage}}-"
+    queue = on.get("queue", "").removeprefix(prefix).removesuffix("-dead")
+    if queue and queue not in {declared.key for declared in QUEUES}:
+        return False
+    bucket = on.get("bucket", MEDIA)
+    return bucket == MEDIA or bucket.startswith(PROJECT)
+
+
+def _last(value: str) -> str:
+    return re.split(r"[:/]", value)[-1]
+
+
+def _folder(key: str) -> str:
+    """A key's folders; its name is made of chance."""
+    folder, slash, _ = key.rpartition("/")
+    return f"{folder}{slash}{ID}"
+
+
+# What the trail calls it, what the recording calls it, and what of it lasts.
+NAMED: Mapping[str, tuple[str, Callable[[str], str]]] = {
+    "Bucket": ("bucket", lambda name: MEDIA if name.endswith(f"-{MEDIA}") else name),
+    "ConfigurationSetName": ("configuration set", str),
+    "EventBusName": ("bus", _last),
+    "executionArn": ("workflow", lambda arn: arn.split(":")[-2]),
+    "found": ("found", str),
+    "IndexName": ("index", str),
+    "Key": ("key", _folder),
+    "LeadingKey": ("row", lambda kind: kind + ID),
+    "Prefix": ("prefix", str),
+    "QueueUrl": ("queue", _last),
+    "Raw": ("composed", str),
+    "signed": ("signed", str),
+    # A stage has one secret of settings, and in its place the rehearsal has more: of each role of the database.
+    "SecretId": ("secret", lambda arn: re.split(r"-\w{6}$", arn)[0].rpartition("/")[2].partition("-")[0]),
+    "stateMachineArn": ("workflow", _last),
+    "TableName": ("table", str),
+    "TopicArn": ("topic", _last),
+    "UserPoolId": ("pool", lambda _: "customers"),
+}
+
+
+# --- of what code ----------------------------------------------------------------------------------------------------
+def sources() -> dict[str, str]:
+    """The files whose code makes calls of AWS, each with the digest of its code: words about it do not count."""
+    paths = [path for app in APPS for path in sorted((REPOSITORY / app).rglob("*.py"))]
+    names = {str(path.relative_to(REPOSITORY)): path.read_text() for path in paths}
+    return {
+        name: digest(text)
+        for name, text in sorted(names.items())
+        if name in DECLARE or (CALLERS.search(text) and not any(place in name for place in ON_LAPTOPS))
+    }
+
+
+def digest(code: str) -> str:
+    """Of a module's tokens without its comments, docstrings and layout."""
+    told = hashlib.sha256()
+    begins = True  # of a statement
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type in {tokenize.COMMENT, tokenize.NL}:
+            continue
+        if token.type in {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}:
+            begins = True
+            told.update(bytes([token.type]))
+            continue
+        if not (token.type == tokenize.STRING and begins):
+            told.update(token.string.encode() + b"\0")
+        begins = False
+    return told.hexdigest()[:16]
+
+
+def older(recorded: Mapping[str, Any]) -> list[str]:
+    """What the recording was not made of: the files that are not as it has them, part by part."""
+    now = sources()
+    said = []
+    for part in PARTS:
+        then = recorded.get(part, {}).get("sources", {})
+        said += [f"{part}: {name}" for name in sorted(now.keys() | then) if now.get(name) != then.get(name)]
+    return said
+
+
+# --- kept ------------------------------------------------------------------------------------------------------------
+def take(part: str, lines: Iterable[str], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The recording with what a whole run has seen."""
+    now = sources()
+    before = recorded.get(part, {})
+    found = set(seen(lines))
+    if before.get("sources") == now:
+        found |= {Call.read(said) for said in before["calls"]}
+    taken = {"sources": now, "calls": [call.written() for call in sorted(found)]}
+    return {name: taken if name == part else recorded[name] for name in PARTS if name == part or name in recorded}
+
+
+def write(recorded: Mapping[str, Any], path: Path = RECORDED) -> None:
+    """Keep it: one line for each file and each call, so that a difference can be read."""
+    parts = []
+    for name, part in recorded.items():
+        files = ",\n".join(f"   {json.dumps(file)}: {json.dumps(mark)}" for file, mark in part["sources"].items())
+        lines = ",\n".join(f"   {json.dumps(call, ensure_ascii=False)}" for call in part["calls"])
+        parts.append(f' {json.dumps(name)}: {{\n  "sources": {{\n{files}\n  }},\n  "calls": [\n{lines}\n  ]\n }}')
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def main() -> int:
+    """Take a trail into the recording."""
+    parser = argparse.ArgumentParser(description="Keep what a whole run has seen our functions call.")
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("trail", type=Path)
+    arguments = parser.parse_args()
+    if not arguments.trail.exists():
+        sys.exit(f"Nothing was recorded: there is no {arguments.trail}.")
+    with arguments.trail.open() as lines:
+        recorded = take(arguments.part, lines, recording())
+    write(recorded)
+    print(f"{len(recorded[arguments.part]['calls'])} kinds of calls in {RECORDED.relative_to(REPOSITORY)}")  # noqa: T201 -- the output of a command
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,373 @@
+"""Least privilege, both ways: what is called is allowed, and what is allowed is called; on small roles and on ours."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from infrastructure.privilege import recorder
+from infrastructure.privilege.check import complaints
+from infrastructure.privilege.recorder import Call
+
+ACCOUNT = "123456789012"
+RELAY = f"arn:aws:sqs:eu-north-1:{ACCOUNT}:vibecode-dev-relay"
+NONE: Mapping[str, Any] = {
+    "unseen": [],
+    "alike": [],
+    "like": {},
+    "policies of AWS": [],
+    "everywhere": {},
+    "families": {},
+}
+
+
+def allow(action: str | list[str], resource: str | list[str], **more: Any) -> dict[str, Any]:
+    """A statement."""
+    return {"Sid": "Tried", "Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+def small(*web: dict[str, Any]) -> dict[str, Any]:
+    """The templates of a stage whose roles are the two functions', the web's with these statements."""
+    resources: dict[str, Any] = {}
+    for name, said in (("web", web), ("worker", ())):
+        document = {"Version": "2012-10-17", "Statement": list(said)}
+        policies = [{"PolicyName": "all", "PolicyDocument": document}] if said else []
+        resources[name] = {
+            "Type": "AWS::IAM::Role",
+            "Properties": {"RoleName": f"vibecode-dev-{name}", "Policies": policies},
+        }
+    return {"vibecode-dev-runtime": {"Resources": resources}}
+
+
+def seen(call: str, by: str = "web", **on: str) -> dict[str, Any]:
+    """A recording of one call."""
+    return {"tests": {"sources": {}, "calls": [{"by": by, "call": call, "on": on}]}}
+
+
+RUNG = seen("sqs:SendMessageBatch", queue="vibecode-{stage}-relay")
+
+
+# --- both ways, small ------------------------------------------------------------------------------------------------
+def test_what_is_called_and_allowed_is_well() -> None:
+    assert complaints(small(allow("sqs:SendMessage", RELAY)), RUNG, NONE) == []
+
+
+def test_a_call_that_nothing_allows_is_named() -> None:
+    (said,) = complaints(small(), RUNG, NONE)
+    why = "web calls sqs:SendMessageBatch, queue vibecode-{stage}-relay"
+    assert said == f"dev: web is not allowed sqs:SendMessage on {RELAY}: {why}"
+
+
+def test_a_call_of_one_function_is_no_others() -> None:
+    called = seen("sqs:SendMessageBatch", by="worker", queue="vibecode-{stage}-relay")
+    said = complaints(small(allow("sqs:SendMessage", RELAY)), called, NONE)
+    assert [line.partition(" on ")[0] for line in said] == [
+        "dev: web is allowed sqs:SendMessage",
+        "dev: worker is not allowed sqs:SendMessage",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            allow(["sqs:SendMessage", "sqs:PurgeQueue"], RELAY),
+            f"is allowed sqs:PurgeQueue on {RELAY} (Tried), and nothing",
+        ),
+        (
+            allow("sqs:SendMessage", [RELAY, RELAY + "-dead"]),
+            f"is allowed sqs:SendMessage on {RELAY}-dead (Tried), and",
+        ),
+        (allow("sqs:SendMessage", "*"), "is allowed sqs:SendMessage on everything (Tried): name the resource"),
+        (allow("sqs:Send*", RELAY), "is allowed sqs:Send* (Tried): name each action"),
+        (
+            {"Sid": "Tried", "Effect": "Allow", "NotAction": "iam:*", "Resource": RELAY},
+            "is allowed all but something (Tried): say what it needs",
+        ),
+    ],
+)
+def test_what_is_allowed_beyond_the_calls_is_named(statement: dict[str, Any], said: str) -> None:
+    (found,) = complaints(small(allow("sqs:SendMessage", RELAY), statement), RUNG, NONE)
+    assert f"dev: web {said}" in found
+
+
+def test_a_statement_whose_condition_no_call_meets_is_too_much() -> None:
+    never = allow("sqs:SendMessage", RELAY, Condition={"Bool": {"aws:SecureTransport": "false"}})
+    (found,) = complaints(small(allow("sqs:SendMessage", RELAY), never), RUNG, NONE)
+    assert "and nothing does it" in found
+
+
+def test_a_deny_that_stands_in_the_way_of_a_call_is_found() -> None:
+    deny = {"Sid": "No", "Effect": "Deny", "Action": "sqs:*", "Resource": "*"}
+    (found,) = complaints(small(allow("sqs:SendMessage", RELAY), deny), RUNG, NONE)
+    assert "is not allowed sqs:SendMessage" in found
+
+
+def test_an_operation_that_the_table_has_not_is_named() -> None:
+    (found,) = complaints(small(), seen("s3:PutObject?tagging", bucket="media", key="products/{id}"), NONE)
+    assert "add it to infrastructure/privilege/needs.py" in found
+
+
+# --- what no test can see --------------------------------------------------------------------------------------------
+WRITES = {
+    "roles": ["web"],
+    "actions": ["logs:PutLogEvents"],
+    "resources": ["arn:aws:logs:{region}:{account}:log-group:/aws/lambda/vibecode-{stage}:log-stream:{id}"],
+    "reason": "Lambda writes the log",
+}
+GROUP = f"arn:aws:logs:eu-north-1:{ACCOUNT}:log-group:/aws/lambda/vibecode-dev:*"
+
+
+def test_what_stands_on_the_list_is_needed_like_a_call() -> None:
+    listed = {**NONE, "unseen": [WRITES]}
+    assert complaints(small(allow("logs:PutLogEvents", GROUP)), {}, listed) == []
+    (found,) = complaints(small(), {}, listed)
+    assert found.startswith("dev: web is not allowed logs:PutLogEvents")
+    assert found.endswith(": Lambda writes the log")
+
+
+def test_the_list_excuses_only_what_it_names() -> None:
+    listed = {**NONE, "unseen": [WRITES]}
+    (found,) = complaints(small(allow(["logs:PutLogEvents", "logs:DeleteLogGroup"], GROUP)), {}, listed)
+    assert "is allowed logs:DeleteLogGroup" in found
+
+
+def test_each_value_of_a_context_is_tried() -> None:
+    key = {**WRITES, "actions": ["kms:Decrypt"], "resources": ["key"], "context": {"kms:ViaService": ["sqs", "s3"]}}
+    only = allow("kms:Decrypt", "key", Condition={"StringEquals": {"kms:ViaService": "sqs"}})
+    (found,) = complaints(small(only), {}, {**NONE, "unseen": [key]})
+    assert "is not allowed kms:Decrypt on key" in found
+
+
+def test_a_role_that_is_not_there_is_named() -> None:
+    listed = {**NONE, "unseen": [{**WRITES, "roles": ["nobody"]}]}
+    assert complaints(small(), {}, listed) == ["There is no role nobody"]
+
+
+def test_everything_needs_a_source() -> None:
+    traces = {**WRITES, "actions": ["xray:PutTraceSegments"], "resources": ["*"]}
+    listed = {**NONE, "unseen": [traces]}
+    (found,) = complaints(small(allow("xray:PutTraceSegments", "*")), {}, listed)
+    assert "on everything" in found
+    assert (
+        complaints(
+            small(allow("xray:PutTraceSegments", "*")), {}, listed | {"everywhere": {"xray:PutTraceSegments": ""}}
+        )
+        == []
+    )
+
+
+def test_a_policy_of_awss_own_stands_on_the_list_or_is_named() -> None:
+    templates = small()
+    web = templates["vibecode-dev-runtime"]["Resources"]["web"]["Properties"]
+    web["ManagedPolicyArns"] = ["arn:aws:iam::aws:policy/Some"]
+    (found,) = complaints(templates, {}, NONE)
+    assert "policies of AWS's own" in found
+    assert complaints(templates, {}, {**NONE, "policies of AWS": [{"roles": ["web"], "policy": "Some"}]}) == []
+
+
+def test_what_our_code_does_alike_at_every_queue_is_seen_at_one() -> None:
+    alike = {**NONE, "alike": [{"by": ["web"], "at": "queue", "calls": ["sqs:SendMessageBatch"], "reason": ""}]}
+    jobs = RELAY.replace("relay", "jobs")
+    assert complaints(small(allow("sqs:SendMessage", [RELAY, jobs])), {}, NONE) != []
+    said = complaints(small(allow("sqs:SendMessage", [RELAY, jobs])), RUNG, alike)
+    assert all("is not allowed" in line for line in said)  # at the other queues too, then
+    assert not any("relay" in line or "-jobs:" in line for line in said)
+
+
+# --- operations whose action has another name ------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("called", "statements"),
+    [
+        (seen("s3:HeadObject", bucket="media", key="uploads/{id}"), [("s3:GetObject", "uploads/*")]),
+        (seen("s3:PostObject", bucket="media", key="uploads/{id}"), [("s3:PutObject", "uploads/*")]),
+        (
+            seen("s3:GetObject", bucket="media", key="uploads/{id}", found="no"),
+            [("s3:GetObject", "uploads/*"), ("s3:ListBucket", "")],
+        ),
+        (seen("s3:ListObjects", bucket="media", prefix="uploads/"), [("s3:ListBucket", "")]),
+    ],
+)
+def test_files_need_what_s3_asks_for(called: dict[str, Any], statements: list[tuple[str, str]]) -> None:
+    bucket = f"arn:aws:s3:::vibecode-dev-media-{ACCOUNT}"
+    said = [allow(action, f"{bucket}/{key}" if key else bucket) for action, key in statements]
+    assert complaints(small(*said), called, NONE) == []
+    for one in said:
+        assert complaints(small(*(each for each in said if each is not one)), called, NONE) != []
+
+
+def test_a_link_to_an_export_is_the_webs_to_follow_and_one_to_a_picture_only_a_laptops() -> None:
+    export = seen("s3:GetObject", bucket="media", key="uploads/exports/{id}", signed="link")
+    picture = seen("s3:GetObject", bucket="media", key="products/{id}", signed="link")
+    assert len(complaints(small(), export, NONE)) == 1
+    assert complaints(small(), picture, NONE) == []
+
+
+def test_a_mail_that_is_composed_already_needs_both_actions_on_identity_and_configuration_set() -> None:
+    called = seen("ses:SendEmail", composed="yes", **{"configuration set": "vibecode-{stage}-mail"})
+    names = ("identity/orders@pending.invalid", "identity/pending.invalid", "configuration-set/vibecode-dev-mail")
+    resources = [f"arn:aws:ses:eu-north-1:{ACCOUNT}:{name}" for name in names]
+    sender = {"StringEquals": {"ses:FromAddress": "orders@pending.invalid"}}
+    both = ["ses:SendEmail", "ses:SendRawEmail"]
+    assert complaints(small(allow(both, resources, Condition=sender)), called, NONE) == []
+    assert len(complaints(small(allow(both[:1], resources, Condition=sender)), called, NONE)) == 3
+    other = {"StringEquals": {"ses:FromAddress": "somebody@pending.invalid"}}
+    assert complaints(small(allow(both, resources, Condition=other)), called, NONE) != []
+
+
+def test_a_ticket_is_told_from_a_connection() -> None:
+    table = f"arn:aws:dynamodb:eu-north-1:{ACCOUNT}:table/vibecode-dev-connections"
+    only = {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["TICKET#*"]},
+        "Null": {"dynamodb:LeadingKeys": "false"},
+    }
+    tickets = small(allow("dynamodb:PutItem", table, Condition=only))
+    assert (
+        complaints(tickets, seen("dynamodb:PutItem", table="vibecode-{stage}-connections", row="TICKET#{id}"), NONE)
+        == []
+    )
+    assert complaints(tickets, seen("dynamodb:PutItem", table="vibecode-{stage}-connections", row="{id}"), NONE) != []
+
+
+# --- the recording ---------------------------------------------------------------------------------------------------
+def line(who: str, call: str, **about: str) -> str:
+    """A line of the local AWS's trail."""
+    return json.dumps({"who": who, "call": call, "about": about})
+
+
+def test_what_changes_from_run_to_run_is_left_out() -> None:
+    trail = [
+        line("vibecode-dev", "s3:GetObject", Bucket="vibecode-local-media", Key="uploads/jobs/0a1b2c"),
+        line("vibecode-local", "s3:GetObject", Bucket="vibecode-local-media", Key="uploads/jobs/ffff"),
+        line(
+            "vibecode-3f2a-worker",
+            "sqs:SendMessage",
+            QueueUrl="http://127.0.0.1:1/123456789012/vibecode-3f2a-jobs-dead",
+        ),
+        line(
+            "vibecode-dev-worker",
+            "secretsmanager:GetSecretValue",
+            SecretId="arn:aws:x:y:1:secret:vibecode-dev/settings-0f-AbCdEf",
+        ),
+    ]
+    assert recorder.seen(trail) == [
+        Call("web", "s3:GetObject", (("bucket", "media"), ("key", "uploads/jobs/{id}"))),
+        Call("worker", "secretsmanager:GetSecretValue", (("secret", "settings"),)),
+        Call("worker", "sqs:SendMessage", (("queue", "vibecode-{stage}-jobs-dead"),)),
+    ]
+
+
+def test_nobodys_calls_and_what_tests_make_for_themselves_are_left_out() -> None:
+    queue = "http://127.0.0.1:1/123456789012/vibecode-local-tests"
+    trail = [line(who, "sns:Publish") for who in ("local", "engineer", "zappa", "test")]
+    trail.append(line("vibecode-local", "sqs:SendMessage", QueueUrl=queue))
+    assert recorder.seen([*trail, line("vibecode-local", "s3:GetObject", Bucket="nobody-made-this", Key="a")]) == []
+
+
+def test_a_run_of_the_same_code_adds_to_what_was_seen_and_one_of_other_code_forgets_it() -> None:
+    first = recorder.take("tests", [line("vibecode-dev", "sns:Publish")], {})
+    second = recorder.take("tests", [line("vibecode-dev", "sqs:SendMessage")], first)
+    assert [call.call for call in recorder.calls(second)] == ["sns:Publish", "sqs:SendMessage"]
+    first["tests"]["sources"]["vibecode/aws.py"] = "another"
+    third = recorder.take("tests", [line("vibecode-dev", "sqs:SendMessage")], first)
+    assert [call.call for call in recorder.calls(third)] == ["sqs:SendMessage"]
+
+
+def test_what_is_written_can_be_read_and_stands_in_order(tmp_path: Any) -> None:
+    lines = [line("vibecode-dev", call) for call in ("sqs:SendMessage", "sns:Publish")]
+    recorded = recorder.take("rehearsal", lines, recorder.take("tests", lines[:1], {}))
+    recorder.write(recorded, tmp_path / "a")
+    recorder.write(recorder.take("rehearsal", lines[::-1], recorded), tmp_path / "b")
+    assert json.loads((tmp_path / "a").read_text()) == recorded
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+    assert list(recorded) == ["rehearsal", "tests"]
+
+
+def test_words_about_the_code_make_a_recording_no_older() -> None:
+    code = '"""Why."""\n\ndef call(a: int) -> int:\n    """What."""\n    return a  # because\n'
+    other = '"""Another."""\ndef call(a: int) -> int:\n    """Thing."""\n\n    return a\n'
+    assert recorder.digest(code) == recorder.digest(other)
+    assert recorder.digest(code) != recorder.digest(code.replace("return a", "return 'a'"))
+    assert recorder.digest(code) != recorder.digest(code.replace("    return", "return"))
+
+
+def test_the_code_that_calls_aws_is_known() -> None:
+    found = recorder.sources()
+    assert {"vibecode/aws.py", "vibecode/bucket.py", "vibecode/doorbell.py", "vibecode/sigv4.py"} <= found.keys()
+    assert {"accounts/operations.py", "vibecode/resources.py", "vibecode/websockets.py"} <= found.keys()
+    assert not any("local/" in name or "management/" in name for name in found)
+
+
+@pytest.mark.recorded
+def test_the_recording_is_as_old_as_the_code() -> None:
+    older = recorder.older(recorder.recording())
+    assert not older, (
+        f"Record anew, with `make rehearse` and `make test-full` (docs/permissions.md): {', '.join(older)}"
+    )
+
+
+def test_a_file_that_has_changed_makes_the_recording_older() -> None:
+    recorded: dict[str, Any] = {part: {"sources": recorder.sources(), "calls": []} for part in recorder.PARTS}
+    assert recorder.older(recorded) == []
+    recorded["tests"]["sources"] |= {"vibecode/bucket.py": "another", "vibecode/gone.py": "gone"}
+    assert recorder.older(recorded) == ["tests: vibecode/bucket.py", "tests: vibecode/gone.py"]
+
+
+# --- the real roles --------------------------------------------------------------------------------------------------
+type Templates = Mapping[str, Mapping[str, Any]]
+
+
+def policies(templates: Templates, role: str) -> Iterator[Any]:
+    """The statements of a role of dev's, to be changed in place."""
+    for stack in (name for name in templates if name.startswith("vibecode-dev-")):
+        for made in templates[stack]["Resources"].values():
+            if made["Type"] == "AWS::IAM::ManagedPolicy" and role in json.dumps(
+                made["Properties"].get("ManagedPolicyName")
+            ):
+                yield made["Properties"]["PolicyDocument"]["Statement"]
+
+
+def actions_of(statement: Mapping[str, Any]) -> list[str]:
+    """Of a statement."""
+    said = statement["Action"]
+    return [said] if isinstance(said, str) else list(said)
+
+
+@pytest.mark.recorded
+def test_no_role_may_more_or_less_than_it_does(templates: Templates) -> None:
+    assert complaints(templates) == []
+
+
+@pytest.mark.recorded
+@pytest.mark.parametrize("role", ["vibecode-dev-web", "vibecode-dev-worker"])
+def test_without_any_one_action_a_call_is_refused(templates: Templates, role: str) -> None:
+    changed = {name: copy.deepcopy(made) for name, made in templates.items() if name.startswith("vibecode-dev-")}
+    tried = 0
+    for statements in policies(changed, role):
+        for statement in [each for each in statements if each["Effect"] == "Allow"]:
+            whole = actions_of(statement)
+            for action in whole:
+                statement["Action"] = [each for each in whole if each != action] or ["none:None"]
+                said = [line for line in complaints(changed) if f"is not allowed {action} " in line]
+                assert said, f"{role} without {action} of {statement['Sid']}: nobody misses it"
+                tried += 1
+            statement["Action"] = whole
+    assert tried > 20
+
+
+@pytest.mark.recorded
+@pytest.mark.parametrize("role", ["vibecode-dev-web", "vibecode-dev-worker"])
+def test_with_any_one_action_more_it_is_named(templates: Templates, role: str) -> None:
+    changed = {name: copy.deepcopy(made) for name, made in templates.items() if name.startswith("vibecode-dev-")}
+    tried = 0
+    for statements in policies(changed, role):
+        for statement in [each for each in statements if each["Effect"] == "Allow"]:
+            whole = actions_of(statement)
+            unneeded = f"{whole[0].partition(':')[0]}:DeleteEverything"
+            statement["Action"] = [*whole, unneeded]
+            assert any(f"is allowed {unneeded} on " in line for line in complaints(changed)), statement["Sid"]
+            statement["Action"] = whole
+            tried += 1
+    assert tried > 10
