@@ -185,7 +185,7 @@ class Stack:
 
 def in_templates(templates: Mapping[str, Template], stage: str) -> Described:
     """What the stacks of a stage make that the local AWS has too."""
-    mine = [Stack.of(templates[name]) for part in PARTS if (name := f"vibecode-{stage}-{part}") in templates]
+    mine = [Stack.of(templates[f"vibecode-{stage}-{part}"]) for part in PARTS]
 
     def each(kind: str) -> Iterator[tuple[Stack, str, Described]]:
         return ((stack, name, told) for stack in mine for name, told in stack.each(kind))

@@ -109,14 +109,7 @@ def test_ses_tells_of_a_mail_what_a_letter_understands(templates: Mapping[str, T
 
 
 # --- the functions ---------------------------------------------------------------------------------------------------
-def integrated(templates: Mapping[str, Template], stage: str) -> None:
-    if f"vibecode-{stage}-integrations" not in templates:
-        pytest.skip("The stack after Zappa is not among the templates.")
-
-
-def test_each_queue_feeds_the_worker_by_as_much_at_once(clouds: Clouds, templates: Mapping[str, Template]) -> None:
-    integrated(templates, clouds.stage)
-
+def test_each_queue_feeds_the_worker_by_as_much_at_once(clouds: Clouds) -> None:
     def by_queue(mappings: list[Described]) -> Described:
         """One queue each. The worker may be named by its ARN as well."""
         return {
@@ -128,10 +121,7 @@ def test_each_queue_feeds_the_worker_by_as_much_at_once(clouds: Clouds, template
     assert by_queue(clouds.real["mappings"]) == by_queue(clouds.local["mappings"])
 
 
-def test_the_schedules_are_the_same_and_rarer_only_where_they_would_wake_a_database(
-    clouds: Clouds, templates: Mapping[str, Template]
-) -> None:
-    integrated(templates, clouds.stage)
+def test_the_schedules_are_the_same_and_rarer_only_where_they_would_wake_a_database(clouds: Clouds) -> None:
     sleeps = STAGES[clouds.stage].database_sleeps
     local, real = (
         {name: rule for (bus, name), rule in cloud["rules"].items() if bus == "default" and rule["rate"]}
@@ -150,8 +140,6 @@ def test_the_schedules_are_the_same_and_rarer_only_where_they_would_wake_a_datab
 def test_the_media_bucket_lets_browsers_post_and_forgets_uploads_as_declared(
     templates: Mapping[str, Template], stage: str
 ) -> None:
-    if f"vibecode-{stage}-front" not in templates:
-        pytest.skip("The stack of the buckets is not among the templates.")
     stack = stack_of(templates, stage, "front")
     [media] = [told for _, told in stack.each("AWS::S3::Bucket") if "-media-" in told["BucketName"]]
     [cors] = bucket_cors(["https://shop.example"])

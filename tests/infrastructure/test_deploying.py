@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import FULL
 from tests.infrastructure.stage_here import WAITING, StageHere, stage_here
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import LOCAL_ACCOUNT
@@ -20,7 +19,6 @@ STEPS = [
     "package", "worker", "migrations", "static files", "web: the switch", "stack front, after Zappa",
     "stack integrations, after Zappa", "smoke test", "figures",
 ]  # fmt: skip
-at_full_scale = pytest.mark.skipif(not FULL, reason="in make test-full")
 # Seconds after the beginning of a step, at most, until it is killed: within it, whatever it is at.
 LONGEST = {"worker": 2, "web: the switch": 4}
 SOON = 0.02
@@ -130,7 +128,6 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_changes_nothing(stage:
     assert not any("three" in key for key in stage.keys("packages"))
 
 
-@at_full_scale
 def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> None:
     first = started(stage, release="slow")
     assert begins(first, "database roles") == "database roles"
@@ -161,7 +158,6 @@ def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None
     assert {f"shop.{good}.css", "shop.bad.css"} <= stage.keys("static"), "pages of either release find their files"
 
 
-@at_full_scale
 def test_killed_on_its_way_back_the_next_run_ends_it(stage: StageHere) -> None:
     assert stage.run("deploy", release="fine").returncode == 0
     stage.broken = "worse"
@@ -192,7 +188,6 @@ def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere) -> None:
     assert stage.applied == WAITING, "the schema stays"
 
 
-@at_full_scale
 def test_a_rollback_of_a_deploy_that_was_cut_off_brings_back_what_was_there(stage: StageHere) -> None:
     there = stage.record["current"]
     process = started(stage, release="half")
@@ -223,9 +218,8 @@ def test_what_would_be_lost_is_red_and_needs_a_word_of_its_own(stage: StageHere)
     assert stage.client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"] == "1"
     assert stage.releases == ("larger", "larger")
 
-    if FULL:
-        assert stage.run("deploy", "--may-lose", release="smaller").returncode == 0
-        assert "/kept" not in [each["Name"] for each in stage.client("ssm").describe_parameters()["Parameters"]]
+    assert stage.run("deploy", "--may-lose", release="smaller").returncode == 0
+    assert "/kept" not in [each["Name"] for each in stage.client("ssm").describe_parameters()["Parameters"]]
 
 
 def test_before_the_first_release_there_is_nothing_to_go_back_to(empty: StageHere) -> None:

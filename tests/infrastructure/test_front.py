@@ -17,7 +17,7 @@ from infrastructure.app import FLAGS, QUIET, build
 from infrastructure.config import STAGES
 from infrastructure.front import PICTURES
 from infrastructure.worldwide import FUNCTIONS
-from tests.infrastructure.reading import ACCOUNT, Template, found, only, statements
+from tests.infrastructure.templates import ACCOUNT, Template, allowed, found, only
 from vibecode.local.certificates import Authority
 from vibecode.local.public_origin import Origins, PublicOrigin, challenged
 from vibecode.local.web_server import Answered, Asked
@@ -61,14 +61,14 @@ def test_no_bucket_of_any_stack_is_public(templates: Templates) -> None:
         assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
         assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     for policy in policies:
-        for statement in statements(policy["PolicyDocument"]):
+        for statement in allowed(policy["PolicyDocument"]):
             assert set(statement["Principal"]) == {"Service"}, statement
             assert statement["Condition"], statement
 
 
 def test_cloudfront_reads_static_files_and_pictures_and_nothing_else(front: Template) -> None:
-    allowed = {
-        policy["Bucket"]: list(statements(policy["PolicyDocument"]))
+    readers = {
+        policy["Bucket"]: list(allowed(policy["PolicyDocument"]))
         for policy in found(front, "AWS::S3::BucketPolicy").values()
     }
     by_distribution = {
@@ -76,7 +76,7 @@ def test_cloudfront_reads_static_files_and_pictures_and_nothing_else(front: Temp
     }
 
     readable = {}
-    for bucket, may in allowed.items():
+    for bucket, may in readers.items():
         for statement in may:
             assert statement["Principal"] == {"Service": "cloudfront.amazonaws.com"}
             assert statement["Action"] == "s3:GetObject"
@@ -105,7 +105,7 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
     key = only(templates[f"vibecode-{stage}-foundation"], "AWS::KMS::Key")
     media = found(templates[f"vibecode-{stage}-front"], "AWS::S3::Bucket")["MediaA721A567"]
 
-    [may] = [s for s in statements(key["KeyPolicy"]) if s["Principal"] == {"Service": "cloudfront.amazonaws.com"}]
+    [may] = [s for s in allowed(key["KeyPolicy"]) if s["Principal"] == {"Service": "cloudfront.amazonaws.com"}]
 
     assert may["Action"] == "kms:Decrypt"
     context = may["Condition"]["StringEquals"]["kms:EncryptionContext:aws:s3:arn"]

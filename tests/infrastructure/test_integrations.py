@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.db import OperationalError, connections
 
 from infrastructure.config import STAGES
-from tests.infrastructure.reading import ACCOUNT, Template, found, only, strings
+from tests.infrastructure.templates import ACCOUNT, Template, found, only, strings
 from vibecode import aws, problems
 from vibecode.errors import DatabaseAway
 from vibecode.lambda_entry import handler

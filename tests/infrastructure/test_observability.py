@@ -10,7 +10,7 @@ import pytest
 
 from infrastructure.config import STAGES
 from orders.status import OrderStatus, PaymentState
-from tests.infrastructure.whole import Resource, Templates, of_stage, resources
+from tests.infrastructure.templates import Resource, Templates, of_stage, resources
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import OPERATIONS, QUEUES, SCHEDULES, Resources
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from infrastructure.deploying_rights import SERVICES
-from tests.infrastructure.whole import Resource, Templates, as_list, policies, resources
+from tests.infrastructure.templates import Resource, Templates, as_list, policies, resources
 from vibecode.local.folder import REPOSITORY
 
 STACK = "vibecode-pipeline"

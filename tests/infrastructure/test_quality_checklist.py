@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from infrastructure.config import STAGES, ZONES
-from tests.infrastructure.whole import Resource, Templates, as_list, named, of_stage, policies, resources
+from tests.infrastructure.templates import Resource, Templates, as_list, named, of_stage, policies, resources
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import QUEUES
 

@@ -11,7 +11,7 @@ from django.db import connection, connections
 from django.test import Client
 
 from infrastructure.config import STAGES
-from tests.infrastructure.whole import Resource, Templates, of_stage, resources
+from tests.infrastructure.templates import Resource, Templates, of_stage, resources
 from vibecode.lambda_entry import handler
 from vibecode.resources import SCHEDULES
 

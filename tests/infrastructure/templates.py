@@ -1,11 +1,12 @@
-"""All resources of all templates, one after the other, as the tests that look at everything want them."""
+"""Templates, read as CloudFormation would: texts put together, resources one after the other or by their type."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-type Templates = Mapping[str, Mapping[str, Any]]
+type Template = Mapping[str, Any]
+type Templates = Mapping[str, Template]
 
 ACCOUNT = "123456789012"
 REGION = "eu-north-1"
@@ -46,6 +47,17 @@ def resources(templates: Templates, *types: str) -> Iterator[Resource]:
                 yield Resource(stack, name, kind, text(resource.get("Properties", {})), resource)
 
 
+def found(template: Template, kind: str) -> dict[str, Any]:
+    """The properties of all resources of a type in one template, by their logical id."""
+    return {each.name: each.properties for each in resources({"": template}, kind)}
+
+
+def only(template: Template, kind: str) -> Any:
+    """The properties of the only one."""
+    [properties] = found(template, kind).values()
+    return properties
+
+
 def of_stage(templates: Templates, stage: str) -> Templates:
     """The templates of one stage."""
     return {name: template for name, template in templates.items() if name.startswith(f"vibecode-{stage}-")}
@@ -80,15 +92,32 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+
+
+def allowed(policy: Any) -> Iterator[dict[str, Any]]:
+    """The statements of a policy document that allow something."""
+    yield from (statement for statement in policy["Statement"] if statement["Effect"] == "Allow")
+
+
 def policies(resource: Resource) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What a resource allows somebody: each statement of its policies, and whether it is theirs or of a thing."""
-    found = resource.properties
-    for policy in found.get("Policies", []) if resource.type == "AWS::IAM::Role" else []:
+    made = resource.properties
+    for policy in made.get("Policies", []) if resource.type == "AWS::IAM::Role" else []:
         yield from (("identity", statement) for statement in policy["PolicyDocument"]["Statement"])
     if resource.type in {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"}:
-        yield from (("identity", statement) for statement in found["PolicyDocument"]["Statement"])
-    elif "PolicyDocument" in found or "KeyPolicy" in found:
-        document = found.get("KeyPolicy") or found["PolicyDocument"]
+        yield from (("identity", statement) for statement in made["PolicyDocument"]["Statement"])
+    elif "PolicyDocument" in made or "KeyPolicy" in made:
+        document = made.get("KeyPolicy") or made["PolicyDocument"]
         read = json.loads(document) if isinstance(document, str) else document
         yield from (("resource", statement) for statement in read["Statement"])
 
