@@ -98,7 +98,8 @@ class Data(cdk.Stack):
                     "timezone": "UTC",
                     "log_min_duration_statement": "500",  # ms
                     "log_lock_waits": "1",
-                    "idle_session_timeout": "240000",  # ms: what is forgotten lets the cluster sleep
+                    # ms: what is forgotten lets the cluster sleep; where it never does, the proxy keeps idle sessions
+                    **({"idle_session_timeout": "240000"} if stage.database_sleeps else {}),
                 },
             ),
             storage_encrypted=True,

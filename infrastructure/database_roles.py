@@ -1,7 +1,8 @@
 """Who may do what in PostgreSQL: the owner, the application, people who read. Run by the deployment and the rehearsal.
 
-Statements of the cluster's master, each of which may run again. On AWS they go through the RDS Data API, in the
-rehearsal through psycopg. No role has a password here: on AWS each signs in with a token of IAM.
+Statements of the cluster's master, each of which may run again, also after one that was never finished. On AWS they go
+through the RDS Data API, a transaction each; in the rehearsal through psycopg. No role has a password here: on AWS each
+signs in with a token of IAM.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,8 @@ DATABASE = "vibecode"
 OWNER, APPLICATION, READER = "vibecode_owner", "vibecode_app", "vibecode_reader"
 SIGNS_IN = "rds_iam"  # RDS's own role: whose members sign in with tokens of IAM
 
-# What a deploy was cut off from lets go of what it holds; `migrate` itself is stricter (vibecode/operations.py).
+# Neither of the two comes through the proxy. What a deploy was cut off from lets go of what it holds; `migrate` itself
+# is stricter (vibecode/operations.py).
 OF_OWNER: Mapping[str, str] = {"idle_in_transaction_session_timeout": "60s", "idle_session_timeout": "240s"}
 # People read while customers buy: nothing of theirs takes long, or holds anything up.
 OF_READER: Mapping[str, str] = {
@@ -22,10 +24,16 @@ OF_READER: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "60s",
     "idle_session_timeout": "240s",
 }
+# Where the cluster never sleeps the proxy keeps the application's sessions for the next one who asks: PostgreSQL would
+# only break them under it. https://www.postgresql.org/docs/current/runtime-config-client.html
+KEPT: Mapping[str, str] = {"idle_session_timeout": "0"}
 
 
-def statements(database: str = DATABASE) -> Iterator[str]:
-    """All of them, in order, for a database that is there. They need CREATEROLE and CREATEDB, and no superuser."""
+def statements(database: str = DATABASE, *, sleeps: bool = True) -> Iterator[str]:
+    """All of them, in order, for a database that is there. They need CREATEROLE and CREATEDB, and no superuser.
+
+    ``sleeps``: the cluster pauses when nobody is connected, so that idle sessions have to end.
+    """
     for role, rights in {OWNER: "CREATEROLE", APPLICATION: "NOCREATEROLE", READER: "NOCREATEROLE"}.items():
         yield (
             f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
@@ -33,19 +41,32 @@ def statements(database: str = DATABASE) -> Iterator[str]:
         )
         yield f"ALTER ROLE {role} LOGIN {rights} NOCREATEDB"
         yield f"GRANT {SIGNS_IN} TO {role}"
-    yield f"GRANT {OWNER} TO CURRENT_USER"  # or the master could give nothing away in the owner's name
-    yield f"ALTER DATABASE {database} OWNER TO {OWNER}"
     # `migrate` sets the application's time-outs as the owner: that takes the admin's right, and no membership.
     yield f"GRANT {APPLICATION} TO {OWNER} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
-    yield from (
-        f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} GRANT {rights} TO {role}"
-        for rights, role in (
-            ("SELECT, INSERT, UPDATE, DELETE ON TABLES", APPLICATION),
-            ("USAGE ON SEQUENCES", APPLICATION),
-            ("SELECT ON TABLES", READER),
-        )
+    yield _as_owner(
+        f"ALTER DATABASE {database} OWNER TO {OWNER}",
+        *(
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {OWNER} GRANT {rights} TO {role}"
+            for rights, role in (
+                ("SELECT, INSERT, UPDATE, DELETE ON TABLES", APPLICATION),
+                ("USAGE ON SEQUENCES", APPLICATION),
+                ("SELECT ON TABLES", READER),
+            )
+        ),
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
     )
-    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}"
-    for role, time_outs in {OWNER: OF_OWNER, APPLICATION: TIME_OUTS, READER: OF_READER}.items():
+    of_application = {**TIME_OUTS, **({} if sleeps else KEPT)}
+    for role, time_outs in {OWNER: OF_OWNER, APPLICATION: of_application, READER: OF_READER}.items():
         for name, value in time_outs.items():
             yield f"ALTER ROLE {role} IN DATABASE {database} SET {name} = '{value}'"
+
+
+def _as_owner(*done: str) -> str:
+    """One statement that does these with the owner's rights: nobody else ever sees the master as one of its members.
+
+    Who inherits from a member of rds_iam must sign in with a token of IAM, and RDS refuses their password: the master
+    would shut itself out. It keeps what PostgreSQL gives to whoever makes a role: to grant it, and not to use it.
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/database-authentication.html
+    """
+    become = f"GRANT {OWNER} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE"
+    return f"DO $$ BEGIN {'; '.join((become, *done, f'REVOKE {OWNER} FROM CURRENT_USER'))}; END $$"

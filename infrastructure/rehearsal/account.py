@@ -173,7 +173,8 @@ def make_as_master(admin: psycopg.Connection[Any], database: str, where: SplitRe
             sql.Identifier(MASTER), sql.Literal(password)
         )
     )
-    admin.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(SIGNS_IN), sql.Identifier(MASTER)))
+    may_grant = sql.SQL("GRANT {} TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")  # and signs in by password
+    admin.execute(may_grant.format(sql.Identifier(SIGNS_IN), sql.Identifier(MASTER)))
     admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), sql.Identifier(MASTER)))
     mine = f"postgresql://{MASTER}:{password}@{where.hostname}:{where.port}/{database}"
     with psycopg.connect(mine, autocommit=True) as master:

@@ -69,6 +69,12 @@ def test_nothing_of_aws_keeps_it_awake(templates: Templates, stage: str) -> None
     assert 0 < int(parameters.properties["Parameters"]["idle_session_timeout"]) < STAGES[stage].sleeps_after * 1000
 
 
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - set(SLEEPING)))
+def test_where_it_never_sleeps_nothing_ends_the_sessions_that_the_proxy_keeps(templates: Templates, stage: str) -> None:
+    [parameters] = resources(of_stage(templates, stage), "AWS::RDS::DBClusterParameterGroup")
+    assert "idle_session_timeout" not in parameters.properties["Parameters"]
+
+
 class Opened(AssertionError):
     """Somebody asked for the database."""
 
