@@ -132,7 +132,6 @@ def told(stacks: Stacks, functions: Functions, release: str, *, switched: bool) 
 
 def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
     """Every step back to the release before: who produces first, then who consumes. Files and schema are there."""
-
     account = tools.stacks.account
 
     def put(which: str, name: str) -> Step:
