@@ -34,7 +34,7 @@ SETTLED = 900  # seconds within which Lambda has done what was begun: it joins a
 LOOKED = 1  # seconds between two looks at a lock, and at a command that runs
 TOLD = 60  # seconds between two words of an operation that takes its time
 # For how many seconds an operation is asked again, by what it says: docs/operations.md, "Migrations".
-SOON, LONG = 200, 3600
+SOON, LONG = 300, 3600
 AGAIN: Mapping[str, int] = {
     "Busy": SOON,
     "DatabaseAway": SOON,
