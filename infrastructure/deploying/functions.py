@@ -87,6 +87,8 @@ class Functions:
         """
         name = self._name(which)
         there = self._settled(name)
+        if which == WEB:
+            self._stack_settled(name)
         if there and which == WEB and not self.api():
             if not first:
                 raise Refused(
@@ -156,12 +158,24 @@ class Functions:
                     return False
                 raise
             if now.get("State") == "Failed":
-                raise WentWrong(f"{name} could not be made: {now.get('StateReason')}. Delete it, then try again.")
+                raise WentWrong(f"{name} could not be made: {now.get('StateReason')}")
             if now.get("State") != "Pending" and now.get("LastUpdateStatus") != "InProgress":
                 return True
             if time.monotonic() > deadline:
                 raise WentWrong(f"{name} is still being changed by Lambda after {SETTLED} s.")
             self._wait(PAUSE)
+
+    def _stack_settled(self, name: str) -> None:
+        """Zappa's stack of the API, where there is one, is done with what was begun."""
+        cloud, deadline = self._account.client("cloudformation"), time.monotonic() + SETTLED
+        try:
+            while cloud.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"].endswith("_IN_PROGRESS"):
+                if time.monotonic() > deadline:
+                    raise WentWrong(f"Zappa's stack {name} is still being changed after {SETTLED} s.")
+                self._wait(PAUSE)
+        except ClientError as error:
+            if code_of(error) != "ValidationError":  # it says so of a stack that is not there
+                raise
 
     def _make(self, **told: Any) -> None:
         """Make a function, as soon as one of its name is gone and Lambda knows its role."""

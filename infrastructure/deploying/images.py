@@ -37,7 +37,7 @@ def run_image(account: Account, tag: str) -> str:
     told = {each["ParameterKey"]: each["ParameterValue"] for each in _settled(cloud, name)["Parameters"]}
     if told[PARAMETER] == tag:
         return "as they were"
-    made = cloud.create_change_set(
+    made = cloud.create_change_set(  # in the name of the role that the stack was made by
         StackName=name,
         ChangeSetName=f"image-{time.time_ns()}",
         UsePreviousTemplate=True,

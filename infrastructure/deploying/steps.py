@@ -108,8 +108,8 @@ class Deploy:
     def _containers(self) -> Iterator[Step]:
         """What runs long has the release when its schema is there, as the worker."""
         account, before = self._tools.stacks.account, self._before
-        if account.stage.batch and before:  # in a first deploy the stack was told so when it was made
-            yield _run_image(account, self._release.name, before.name)
+        if account.stage.batch:
+            yield _run_image(account, self._release, before)
 
     def _put(self, which: str, name: str) -> Step:
         functions, before = self._tools.functions, self._before
@@ -145,13 +145,17 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
-        *([_run_image(account, then.name, now.name)] if account.stage.batch else []),
+        *([_run_image(account, then, now)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
     ]
 
 
-def _run_image(account: Account, wanted: str, before: str) -> Step:
-    return Step(name=THE_CONTAINERS, do=lambda: run_image(account, wanted), undo=lambda: run_image(account, before))
+def _run_image(account: Account, wanted: Release, before: Release | None) -> Step:
+    return Step(
+        name=THE_CONTAINERS,
+        do=lambda: run_image(account, wanted.name),
+        undo=(lambda: run_image(account, before.name)) if before else None,
+    )
 
 
 def _smoke(tools: Tools, release: Release, *, is_first: bool) -> str:

@@ -434,11 +434,11 @@ class Wire(Answering):
             except Unexpected as unexpected:
                 self.answer(400, json.dumps({"message": str(unexpected)}).encode())
                 return
-            status, content, headers = 200, b'{"numberOfRecordsUpdated": 0}', {}
+            answer: tuple[int, bytes, dict[str, str]] = (200, b'{"numberOfRecordsUpdated": 0}', {})
         else:
-            status, content, headers = self._passed_on(body)
+            answer = self._passed_on(body)
         stage.has_done(step, call)
-        self.answer(status, content, headers)
+        self.answer(*answer)
 
     do_GET = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 -- http.server's names
 

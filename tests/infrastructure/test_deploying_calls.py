@@ -500,6 +500,9 @@ def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_alone(
 ) -> None:
     for _ in range(2):
         is_there(aws, "vibecode-dev", {"State": "Active"})
+        for status in ("CREATE_IN_PROGRESS", "CREATE_COMPLETE"):  # Zappa's own
+            stack = {"StackName": "vibecode-dev", "CreationTime": NOW, "StackStatus": status}
+            aws("cloudformation").add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "vibecode-dev"})
         aws("apigateway").add_response("get_rest_apis", {"items": [{"id": "1", "name": "another"}]}, {})
 
     with pytest.raises(Refused, match=r"no API of that name is there.*aws lambda delete-function"):
