@@ -85,8 +85,8 @@ class Deploy:
 
     def _stack(self, what: str, name: str, *, switched: bool) -> Step:
         def apply() -> str:
-            stacks, name = self._tools.stacks, self._release.name
-            stacks.told |= told(stacks, self._tools.functions, name, switched=switched)
+            stacks = self._tools.stacks
+            stacks.told |= told(stacks, self._tools.functions, self._release.name, switched=switched)
             return stacks.apply(what, self._tools.agreed)
 
         return Step(name=name, do=apply)
