@@ -228,8 +228,8 @@ class Functions:
             raise Lost("Somebody else deploys this stage by now.")
 
     def _wait(self, seconds: float) -> None:
-        self._go_on()
         time.sleep(seconds)
+        self._go_on()
 
     # --- operations --------------------------------------------------------------------------------------------------
     def operate(self, operation: str, *, of: str = "", **arguments: Any) -> dict[str, Any]:
@@ -239,8 +239,8 @@ class Functions:
         """
         payload = json.dumps({"operation": operation, "arguments": arguments})
         began = told = time.monotonic()
+        self._go_on()
         while True:
-            self._go_on()
             answer, said, seconds = self._asked(of or self._name(WORKER), payload)
             if not said:
                 return dict(answer)

@@ -453,7 +453,7 @@ def test_an_operation_that_fails_for_good_is_not_asked_again(aws: Aws, answers: 
 
 
 def test_who_lost_the_stage_asks_for_no_operation_more(aws: Aws, answers: Callable[..., None]) -> None:
-    ours = iter([True, True, False])
+    ours = iter([True, False])
     answers("migrate", {"errorType": "Busy", "errorMessage": "Others"}, failed=True)
 
     with pytest.raises(Lost):
