@@ -108,7 +108,6 @@ class Functions:
         Nobody asks it but we. It goes at the end, and so does one of a run that was killed.
         """
         name = f"{self._account.stage.prefix}-{NEXT}"
-        self._delete(name)
         self._make(
             FunctionName=name,
             Code={"S3Bucket": self._account.bucket("packages"), "S3Key": package},
@@ -178,9 +177,10 @@ class Functions:
                 raise
 
     def _make(self, **told: Any) -> None:
-        """Make a function, as soon as one of its name is gone and Lambda knows its role."""
+        """Make a function in the place of one that was left, as soon as that is gone and Lambda knows its role."""
         deadline = time.monotonic() + TOLD
         while True:
+            self._delete(told["FunctionName"])
             try:
                 self._lambda.create_function(**told)
             except ClientError as error:

@@ -545,12 +545,14 @@ def test_a_function_beside_that_a_run_left_goes_first_and_a_role_that_is_new_is_
     cloud = aws("lambda")
     cloud.add_response("delete_function", {}, name)
     cloud.add_client_error("create_function", "ResourceConflictException", expected_params=made)
+    cloud.add_response("delete_function", {}, name)
     cloud.add_client_error(
         "create_function",
         "InvalidParameterValueException",
         "The role defined for the function cannot be assumed by Lambda.",
         expected_params=made,
     )
+    cloud.add_client_error("delete_function", "ResourceNotFoundException", expected_params=name)
     cloud.add_response("create_function", {}, made)
     is_there(aws, "vibecode-dev-next", {"State": "Pending"}, {"State": "Active"})
     cloud.add_client_error("delete_function", "ResourceNotFoundException", expected_params=name)
