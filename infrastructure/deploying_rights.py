@@ -85,6 +85,7 @@ def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatem
     )
     yield from _secrets(resources)
     yield from _database(resources)
+    yield _allow("ImageOfTheRelease", ["ecr:DescribeImages"], [f"arn:aws:ecr:{REGION}:{account}:repository/{prefix}"])
     # What is asked before anything is done; none of it has anything narrower.
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html and its neighbours
     yield _allow("Preflight", ["ec2:DescribeAddresses", "ec2:DescribeVpcs", "servicequotas:GetServiceQuota"], ["*"])
@@ -138,6 +139,9 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
         ],
         [arn for function in functions for arn in (function, f"{function}:*")],
     )
+    beside = f"arn:aws:lambda:{region}:{account}:function:{prefix}-next"  # deploying/functions.py, `beside`
+    deeds = ("CreateFunction", "DeleteFunction", "GetFunctionConfiguration", "InvokeFunction", "TagResource")
+    yield _allow("TheReleaseThatComes", [f"lambda:{deed}" for deed in deeds], [beside])
     yield _allow("VersionsThatAreOld", ["lambda:DeleteFunction"], [f"{function}:*" for function in functions])
     yield _allow(
         "RolesOfTheFunctions",

@@ -149,7 +149,14 @@ class Permissions:
                 effect=iam.Effect.DENY,
                 actions=[*NETWORK_INTERFACES, *LOOKS_AT_THE_NETWORK, "ec2:DetachNetworkInterface"],
                 resources=["*"],
-                conditions={"ArnEquals": {"lambda:SourceFunctionArn": self._arn("lambda", f"function:{function}")}},
+                conditions={
+                    "ArnEquals": {
+                        "lambda:SourceFunctionArn": [
+                            self._arn("lambda", f"function:{each}")
+                            for each in (function, f"{self.resources.prefix}-next")  # the release that comes
+                        ]
+                    }
+                },
             ),
             allow("BeTraced", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
             self._read_settings(),

@@ -66,9 +66,10 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        functions, stacks = Functions(account), Stacks(account, templates, role=arguments.role)
-        stacks.told |= {"ImageTag": release.name} | told(stacks, functions, switched=False)
         record = _record(account)
+        functions = Functions(account, record.still_ours, say.line)
+        stacks = Stacks(account, templates, role=arguments.role)
+        stacks.told |= told(stacks, functions, release.name, switched=False)
         known = record.releases.get(release.name)
         if known and known.source != release.source:
             raise Refused(f"{release.name} was deployed with other code ({known.source}): choose another tag.")
@@ -116,7 +117,7 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     say.line(f"  back from {cut_off or now.name} to {then.name} of {then.at}")
     say.line("  stacks and schema stay: migrations have only expanded it")
     _ask(arguments, f"Bring {then.name} back?")
-    functions = Functions(account)
+    functions = Functions(account, record.still_ours, say.line)
     tools = Tools(
         stacks=Stacks(account, {}), functions=functions, bucket=bucket, record=record, patience=arguments.patience
     )

@@ -35,6 +35,12 @@ def complete_settings(account: Account, document: Document) -> str:
     return said
 
 
+def origin_secret(account: Account) -> str:
+    """What CloudFront adds to each request, or will: the functions know it already."""
+    known = account.client("secretsmanager").get_secret_value(SecretId=f"{account.stage.prefix}/origin")
+    return str(known["SecretString"])
+
+
 def origin_parameters(account: Account, deployed: str, *, switched: bool) -> dict[str, str]:
     """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
 

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import REGION, Stage
 from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.images import missing
 from infrastructure.deploying.record import Record, Release
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Changes, Stacks
@@ -110,6 +111,7 @@ def make_plan(stacks: Stacks, record: Record, release: Release, *, resumes: bool
             unknown.append(f"the quota of {quota.what} ({quota.service} {quota.code}); {needed} more are needed")
         elif used + needed > limit:
             wrong.append(f"{quota.what}: {used} of {limit:g} are used, {needed} more are needed; ask for {quota.code}")
+    wrong += missing(account, release.name)
     if wrong:
         raise Refused("The account is not ready:\n" + "\n".join(f"  {each}" for each in wrong))
     return Plan(

@@ -70,7 +70,7 @@ class Record:
         self._s3, self._bucket, self._owner = s3, bucket, owner
         self._id = uuid.uuid4().hex
         self._guard = threading.Lock()
-        self._over = threading.Event()
+        self._over, self._lost = threading.Event(), threading.Event()
         self._etag = ""
         self._told: dict[str, Any] = {}
         self.attempt: Attempt | None = None
@@ -137,6 +137,10 @@ class Record:
                 except (BotoCoreError, ClientError):
                     continue  # S3 is away for a moment; the lease is longer than that
 
+    def still_ours(self) -> bool:
+        """Whether the lock is not known to be lost: who renews it finds out, within RENEWED seconds."""
+        return not self._lost.is_set()
+
     # --- what is written ---------------------------------------------------------------------------------------------
     def change(self, make: Callable[["Record"], object]) -> None:
         """Let ``make`` change attempt, releases or current, and write them. Raises Lost where the lock is gone."""
@@ -197,6 +201,7 @@ class Record:
                 raise
             found = self._s3.get_object(Bucket=self._bucket, Key=KEY)
             if found["Body"].read() != body:  # else it is ours, and the answer to the first try got lost
+                self._lost.set()
                 raise Lost("Somebody else has written the record of this stage.") from None
             answer = found
         self._etag = answer["ETag"]

@@ -1,20 +1,22 @@
 """The steps of a deploy and of the way back, in their order, and how they are taken: noted, resumed, undone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infrastructure.deploying.account import Account
 from infrastructure.deploying.confidential import complete_settings, origin_parameters
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import WEB, WORKER, Functions
+from infrastructure.deploying.images import PARAMETER, look_for, run_image
 from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import AFTER_ZAPPA, BEFORE_ZAPPA, Stacks
 
-THE_WORKER, THE_SWITCH = "worker", "web: the switch"
-SWITCHES = {THE_WORKER, THE_SWITCH}
+THE_CONTAINERS, THE_WORKER, THE_SWITCH = "containers", "worker", "web: the switch"
+SWITCHES = {THE_CONTAINERS, THE_WORKER, THE_SWITCH}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,9 @@ class Tools:
 class Deploy:
     """A deploy over the release that is there, if any; the record's attempt says which one comes.
 
-    Nothing of a release is asked before its schema is there, and no page names a file that is not: the worker comes
-    first, whose code can migrate; the web function, which customers ask, comes last and is the switch.
+    Nothing of a release is asked before its schema is there, and no page names a file that is not. It migrates and is
+    tried out beside the one that runs; then the worker is given it, whose queues understand what either web function
+    sends, and last the web function, which customers ask: that is the switch.
     """
 
     def __init__(self, tools: Tools, before: Release | None) -> None:
@@ -52,7 +55,7 @@ class Deploy:
 
     def steps(self) -> list[Step]:
         """Every step, in order."""
-        tools, there = self._tools, self._tools.stacks.templates
+        tools, there, account = self._tools, self._tools.stacks.templates, self._tools.stacks.account
         before = [self._stack(what, f"stack {what}", switched=False) for what in BEFORE_ZAPPA if what in there]
         after = [
             self._stack(what, f"stack {what}, after Zappa", switched=True) for what in AFTER_ZAPPA if what in there
@@ -60,12 +63,15 @@ class Deploy:
         is_first = self._before is None
         return [
             *before,
-            Step(name="secrets", do=lambda: complete_settings(tools.stacks.account, tools.functions.hand_over())),
-            Step(name="database roles", do=lambda: make_roles(tools.stacks.account)),
+            Step(name="secrets", do=lambda: complete_settings(account, tools.functions.hand_over())),
+            Step(name="database roles", do=lambda: make_roles(account)),
+            *([Step(name="image", do=lambda: look_for(account, self._release.name))] if account.stage.batch else []),
             Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
-            self._put(WORKER, THE_WORKER),
             Step(name="migrations", do=self._migrate),
             Step(name="static files", do=lambda: tools.bucket.publish(self._release)),
+            Step(name="trial", do=self._try_out),
+            *self._containers(),
+            self._put(WORKER, THE_WORKER),
             self._put(WEB, THE_SWITCH),
             *after,
             Step(name="smoke test", do=lambda: _smoke(tools, self._release, is_first=is_first)),
@@ -79,8 +85,9 @@ class Deploy:
 
     def _stack(self, what: str, name: str, *, switched: bool) -> Step:
         def apply() -> str:
-            self._tools.stacks.told |= told(self._tools.stacks, self._tools.functions, switched=switched)
-            return self._tools.stacks.apply(what, self._tools.agreed)
+            stacks = self._tools.stacks
+            stacks.told |= told(stacks, self._tools.functions, self._release.name, switched=switched)
+            return stacks.apply(what, self._tools.agreed)
 
         return Step(name=name, do=apply)
 
@@ -89,28 +96,43 @@ class Deploy:
         return self._release.package
 
     def _migrate(self) -> str:
-        applied = self._tools.functions.migrate()
+        applied = self._tools.functions.migrate(self._release.package)
         known = self._release.migrations
         self._tools.record.learn(replace(self._release, migrations=(*known, *applied)))
         return f"{len(applied)} applied"
+
+    def _try_out(self) -> str:
+        patience = self._tools.patience if self._tools.patience is not None else 60
+        return self._tools.functions.try_out(self._release.name, self._release.package, patience)
+
+    def _containers(self) -> Iterator[Step]:
+        """What runs long has the release when its schema is there, as the worker."""
+        account, before = self._tools.stacks.account, self._before
+        if account.stage.batch:
+            yield _run_image(account, self._release, before)
 
     def _put(self, which: str, name: str) -> Step:
         functions, before = self._tools.functions, self._before
         return Step(
             name=name,
-            do=lambda: functions.put(which, self._release.package),
+            do=lambda: functions.put(which, self._release.package, first=before is None),
             undo=(lambda: functions.put(which, before.package)) if before else None,
         )
 
 
-def told(stacks: Stacks, functions: Functions, *, switched: bool) -> dict[str, str]:
-    """The parameters of stacks that no stack puts out, as far as they are known by now."""
+def told(stacks: Stacks, functions: Functions, release: str, *, switched: bool) -> dict[str, str]:
+    """The parameters of stacks that no stack puts out, as far as they are known by now.
+
+    Containers go on with the image that they run: the one of a release that comes is told by a step of its own.
+    """
+    image = {PARAMETER: stacks.parameter("runtime", PARAMETER) or release}
     says = stacks.parameter("front", "OriginVersion")
-    return functions.api_parameters() | origin_parameters(stacks.account, says, switched=switched)
+    return image | functions.api_parameters() | origin_parameters(stacks.account, says, switched=switched)
 
 
 def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
     """Every step back to the release before: who produces first, then who consumes. Files and schema are there."""
+    account = tools.stacks.account
 
     def put(which: str, name: str) -> Step:
         return Step(
@@ -123,8 +145,17 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
+        *([_run_image(account, then, now)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
     ]
+
+
+def _run_image(account: Account, wanted: Release, before: Release | None) -> Step:
+    return Step(
+        name=THE_CONTAINERS,
+        do=lambda: run_image(account, wanted.name),
+        undo=(lambda: run_image(account, before.name)) if before else None,
+    )
 
 
 def _smoke(tools: Tools, release: Release, *, is_first: bool) -> str:

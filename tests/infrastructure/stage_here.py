@@ -1,27 +1,35 @@
 """A stage on this machine for tests of the deployment: the local AWS, a small package, stacks that moto can make.
 
-Change sets, buckets, parameters, functions, APIs and versions are moto's; whoever asks a function or the public address
-asks `answer` below, which tells the release that the function was given last.
+Change sets, buckets, parameters, functions, APIs and versions are moto's, behind a wire that counts the calls of each
+step and can kill who calls. Who asks a function or the public address asks the stage below, which tells the release
+that the function was given last, and refuses whatever a deploy has no reason to ask.
 """
 
+import http.client
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 import boto3
 import httpx
 
 from infrastructure.config import EDGE_REGION, REGION
+from infrastructure.database_roles import DATABASE, statements
+from infrastructure.deploying.pages import PAGES
+from infrastructure.deploying.record import BEGUN, KEY
 from vibecode.local import aws, child, ports
 from vibecode.local.folder import REPOSITORY
 from vibecode.local.shop import CARRIED, OTHER_ACCOUNT
@@ -29,8 +37,10 @@ from vibecode.resources import LOCAL_ACCOUNT
 
 STAGE = "dev"
 PREFIX = f"vibecode-{STAGE}"
+WORKER, NEXT = f"{PREFIX}-worker", f"{PREFIX}-next"
 PACKAGES = f"{PREFIX}-packages-{LOCAL_ACCOUNT}"
 WAITING = ["orders.0001_initial", "orders.0002_more"]  # migrations, one a call
+ORIGIN = "known to CloudFront"
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:
@@ -41,6 +51,15 @@ def _bucket(name: str) -> dict[str, Any]:
     return {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": name}}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blow:
+    """Where a run is killed: at this call within a step, before AWS is asked or ``after`` it has done it."""
+
+    step: str
+    call: int
+    after: bool
+
+
 @dataclass
 class StageHere:
     """The local AWS of a stage, and what is deployed to it."""
@@ -49,9 +68,20 @@ class StageHere:
     endpoint: str = ""
     site: str = ""
     broken: str = ""  # the release whose pages answer 500
+    unreachable: str = ""  # the release that CloudFront does not reach
+    waiting: list[str] = field(default_factory=lambda: list(WAITING))
     applied: list[str] = field(default_factory=list)
-    figures: int = 0
+    migrated: set[tuple[str, str]] = field(default_factory=set)  # which release migrated, and which the worker had
+    figures: list[dict[str, Any]] = field(default_factory=list)  # with what they were asked for
     statements: list[str] = field(default_factory=list)  # of SQL, as the Data API is asked for them
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    made: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # functions, as Lambda is asked for them
+    calls: Counter[str] = field(default_factory=Counter)  # of AWS, by the step that made them, in the last run
+    running: "subprocess.Popen[str] | None" = None
+    blow: Blow | None = None  # it is None again when it was struck
+    at: tuple[str, int] = ("", 0)  # the step that the last call was made in, and which of its calls it was
+    _step: str = ""
+    _record: bytes = b""
     document: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -72,14 +102,14 @@ class StageHere:
         for which in ("web", "worker"):
             role = iam.create_role(RoleName=f"{PREFIX}-{which}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
             functions[which] = {"roleArn": role, "securityGroupIds": [group]}
-        self.client("rds").create_db_cluster(
+        self.cluster = self.client("rds").create_db_cluster(
             DBClusterIdentifier=f"{PREFIX}-database",
             Engine="aurora-postgresql",
             MasterUsername="vibecode_master",
             ManageMasterUserPassword=True,
-        )
+        )["DBCluster"]
         manager, cognito = self.client("secretsmanager"), self.client("cognito-idp")
-        manager.create_secret(Name=f"{PREFIX}/origin", SecretString="known to CloudFront")
+        manager.create_secret(Name=f"{PREFIX}/origin", SecretString=ORIGIN)
         stripes = {"STRIPE_API_KEY": "sk", "STRIPE_WEBHOOK_SECRET": "whsec"}
         secret = manager.create_secret(Name=f"{PREFIX}/settings", SecretString=json.dumps(stripes))["ARN"]
         pool = cognito.create_user_pool(PoolName=PREFIX)["UserPool"]["Id"]
@@ -185,17 +215,26 @@ class StageHere:
         given = ["--templates", str(self.folder / "stacks"), "--package", str(self.package(release))] if release else []
         return [sys.executable, "-m", "infrastructure.deploying", what, "--stage", STAGE, "--yes", *given, *words]
 
-    def run(self, what: str, *words: str, release: str = "") -> subprocess.CompletedProcess[str]:
-        """Run it to its end."""
-        return subprocess.run(
+    def start(self, what: str, *words: str, release: str = "", blow: Blow | None = None) -> "subprocess.Popen[str]":
+        """Let it run by itself; a blow kills it on its way."""
+        self.calls, self.blow = Counter(), blow
+        self.running = subprocess.Popen(
             self.command(what, *words, release=release),
             cwd=REPOSITORY,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
         )
+        return self.running
+
+    def run(
+        self, what: str, *words: str, release: str = "", blow: Blow | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end."""
+        started = self.start(what, *words, release=release, blow=blow)
+        said, _ = started.communicate()
+        return subprocess.CompletedProcess(started.args, started.returncode, said)
 
     # --- what is there -----------------------------------------------------------------------------------------------
     def release_of(self, function: str) -> str:
@@ -208,7 +247,32 @@ class StageHere:
     @property
     def releases(self) -> tuple[str, str]:
         """Of the web function, and of the worker."""
-        return self.release_of(PREFIX), self.release_of(f"{PREFIX}-worker")
+        return self.release_of(PREFIX), self.release_of(WORKER)
+
+    @property
+    def functions(self) -> set[str]:
+        """Which there are of the stage's."""
+        return {each["FunctionName"] for each in self.client("lambda").list_functions()["Functions"]} & {
+            PREFIX,
+            WORKER,
+            NEXT,
+        }
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The stage's secret."""
+        found = self.client("secretsmanager").get_secret_value(SecretId=f"{PREFIX}/settings")
+        told: dict[str, str] = json.loads(found["SecretString"])
+        return told
+
+    @property
+    def desk_secret(self) -> str:
+        """The one that Cognito made for the desk."""
+        asked = {name: self.document["environment"][name] for name in ("COGNITO_USER_POOL_ID", "OIDC_CLIENT_ID")}
+        client = self.client("cognito-idp").describe_user_pool_client(
+            UserPoolId=asked["COGNITO_USER_POOL_ID"], ClientId=asked["OIDC_CLIENT_ID"]
+        )
+        return str(client["UserPoolClient"]["ClientSecret"])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -223,84 +287,212 @@ class StageHere:
         return {each["Key"] for each in listed.get("Contents", [])}
 
     # --- who is asked ------------------------------------------------------------------------------------------------
-    def operate(self, event: dict[str, Any]) -> dict[str, Any]:
-        """The worker's part: two migrations, a call each; figures in two calls."""
-        if "operation" not in event:  # a schedule of the local AWS
+    def invoked(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """The functions' part: two migrations, a call each, figures in two calls, and pages. Raises Unexpected."""
+        if event.get("detail-type") == "Scheduled Event":  # the local AWS has clocks
             return {}
-        if event["operation"] == "migrate":
-            waiting = [name for name in WAITING if name not in self.applied]
-            self.applied += waiting[:1]
-            return {"applied": waiting[:1], "left": waiting[1:]}
-        self.figures += 1
-        return {"done": "after" in event["arguments"], "goOnAfter": 7}
+        match function, event:
+            case (name, {"operation": "migrate", "arguments": {}}) if name == NEXT:
+                worker = self.release_of(WORKER) if WORKER in self.functions else ""
+                self.migrated.add((self.release_of(NEXT), worker))
+                left = [each for each in self.waiting if each not in self.applied]
+                self.applied += left[:1]
+                return {"applied": left[:1], "left": left[1:]}
+            case (name, {"operation": "rebuild-figures", "arguments": asked}) if name == WORKER:
+                self.figures.append(asked)
+                return {"done": True} if "after" in asked else {"done": False, "goOnAfter": 7}
+            case (name, {"httpMethod": "GET", "path": page, "headers": {"X-Origin-Secret": secret}}) if name == NEXT:
+                release = self.release_of(NEXT)
+                status = 403 if secret != ORIGIN else self.status(page, release)
+                return {"statusCode": status, "headers": {"X-Release": release}, "body": "", "isBase64Encoded": True}
+        raise Unexpected(f"nobody asks {function} for {event}")
 
-    def ask(self) -> tuple[int, str]:
-        """The shop's part: status and release."""
-        release = self.release_of(PREFIX)
-        return 500 if release == self.broken else 200, release
+    def status(self, page: str, release: str) -> int:
+        """How a release answers a page."""
+        return 404 if page not in PAGES else 500 if release == self.broken else 200
+
+    def execute(self, asked: dict[str, str]) -> None:
+        """The Data API's part, which moto has none of. Raises Unexpected."""
+        wanted = {
+            "resourceArn": self.cluster["DBClusterArn"],
+            "secretArn": self.cluster["MasterUserSecret"]["SecretArn"],
+            "database": DATABASE,
+        }
+        sql = asked.pop("sql")
+        if asked != wanted or sql not in statements():
+            raise Unexpected(f"nobody executes {sql} with {asked}")
+        self.statements.append(sql)
+
+    # --- the wire ----------------------------------------------------------------------------------------------------
+    def hears(self, method: str, path: str, body: bytes) -> bool:
+        """Note a call of AWS before it is passed on; whether it may be: not, where who calls was killed for it."""
+        if method == "POST" and path == "/2015-03-31/functions":
+            told = json.loads(body)
+            self.made.setdefault(told["FunctionName"], []).append(told)
+        is_record = method == "PUT" and path == f"/{PACKAGES}/{KEY}"
+        if is_record and body == self._record:
+            return True  # a sign of life, whenever it comes
+        step = self._step
+        self.calls[step] += 1
+        strikes = self.blow and (self.blow.step, self.blow.call) == (step, self.calls[step])
+        if strikes and self.blow and not self.blow.after:
+            self._strike()
+            return False
+        if is_record:
+            self._record, self._step = body, _step_of(json.loads(body))
+        self.at = step, self.calls[step]
+        return True
+
+    def has_done(self, step: str, call: int) -> None:
+        """AWS has done what was asked."""
+        if self.blow == Blow(step=step, call=call, after=True):
+            self._strike()
+
+    def _strike(self) -> None:
+        assert self.running
+        self.running.kill()
+        self.blow = None
 
 
-class Site(BaseHTTPRequestHandler):
-    """The runtime's address and the public one."""
+def _step_of(record: dict[str, Any]) -> str:
+    """The step that a run is at, by its journal; empty between two of them."""
+    attempt = record["attempt"]
+    if attempt is None or record["lock"] is None:
+        return ""
+    begun = [step for step, verdict in attempt["steps"].items() if verdict == BEGUN]
+    if attempt["backing_out"]:
+        return f"back: {list(attempt['steps'])[-1]}" if attempt["steps"] else ""
+    return begun[-1] if begun else ""
 
+
+class Unexpected(Exception):
+    """A deploy has no reason to ask this."""
+
+
+class Answering(BaseHTTPRequestHandler):
+    """What both servers share."""
+
+    protocol_version = "HTTP/1.1"
     stage: ClassVar[StageHere]
-
-    def do_POST(self) -> None:
-        """An invocation, or a statement for the Data API, which moto has none of."""
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/Execute":
-            self.stage.statements.append(told["sql"])
-            self._answer(200, {"numberOfRecordsUpdated": 0})
-        else:
-            self._answer(200, self.stage.operate(told))
-
-    def do_GET(self) -> None:
-        """A page."""
-        status, release = self.stage.ask()
-        self._answer(status, {}, {"X-Release": release})
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
-    def _answer(self, status: int, told: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        text = json.dumps(told).encode()
+    def body(self) -> bytes:
+        """All of it."""
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def answer(self, status: int, content: bytes = b"{}", headers: Mapping[str, str] | None = None) -> None:
+        """Send it."""
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(text)), **(headers or {})}.items():
+        for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text)
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+class Site(Answering):
+    """The functions' runtime, for moto, and the public address."""
+
+    def do_POST(self) -> None:
+        """An invocation."""
+        event = json.loads(self.body())
+        asked = re.fullmatch(r"/2015-03-31/functions/[^/]+:function:([^/:]+)/invocations", unquote(self.path))
+        if asked is None:
+            self.answer(404)
+            return
+        try:
+            self.answer(200, json.dumps(self.stage.invoked(asked[1], event)).encode())
+        except Unexpected as unexpected:
+            self.answer(400, str(unexpected).encode())
+
+    def do_GET(self) -> None:
+        """A page, through CloudFront."""
+        release = self.stage.release_of(PREFIX)
+        status = 502 if release == self.stage.unreachable else self.stage.status(self.path, release)
+        self.answer(status, headers={"X-Release": release})
+
+
+class Wire(Answering):
+    """The way to the local AWS of whoever deploys."""
+
+    moto: ClassVar[int]
+    turn: ClassVar[threading.Lock]
+
+    def do_POST(self) -> None:
+        """A call."""
+        body, stage = self.body(), self.stage
+        with self.turn:
+            if not stage.hears(self.command, urlsplit(self.path).path, body):
+                self.close_connection = True
+                return
+            step, call = stage.at
+        if self.path == "/Execute":
+            try:
+                stage.execute(json.loads(body))
+            except Unexpected as unexpected:
+                self.answer(400, json.dumps({"message": str(unexpected)}).encode())
+                return
+            answer: tuple[int, bytes, dict[str, str]] = (200, b'{"numberOfRecordsUpdated": 0}', {})
+        else:
+            answer = self._passed_on(body)
+        stage.has_done(step, call)
+        self.answer(*answer)
+
+    do_GET = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 -- http.server's names
+
+    def _passed_on(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        connection = http.client.HTTPConnection(ports.HOST, self.moto, timeout=60)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+            connection.request(self.command, self.path, body, headers)
+            said = connection.getresponse()
+            hop = {"connection", "content-length", "transfer-encoding", "server", "date"}
+            told = {name: value for name, value in said.getheaders() if name.lower() not in hop}
+            return said.status, said.read(), told
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _serving(handler: type[Answering], **known: Any) -> Iterator[str]:
+    server = ThreadingHTTPServer((ports.HOST, 0), type(handler.__name__, (handler,), known))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://{ports.HOST}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager
 def stage_here(folder: Path) -> Iterator[StageHere]:
     """A stage to which nothing has been deployed."""
-    stage = StageHere(folder)
-    server = ThreadingHTTPServer((ports.HOST, 0), type("SiteHere", (Site,), {"stage": stage}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stage.site = f"http://{ports.HOST}:{server.server_address[1]}"
-    port = ports.free_port()
-    stage.endpoint = f"http://{ports.HOST}:{port}"
+    stage, port = StageHere(folder), ports.free_port()
     kept = {name: value for name, value in os.environ.items() if name not in (*CARRIED, *OTHER_ACCOUNT)}
     kept |= {"NO_PROXY": ports.HOST, "no_proxy": ports.HOST, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
     (folder / "aws").mkdir()
-    with (folder / "aws.log").open("wb") as log:
+    with (
+        _serving(Site, stage=stage) as stage.site,
+        _serving(Wire, stage=stage, moto=port, turn=threading.Lock()) as stage.endpoint,
+        (folder / "aws.log").open("wb") as log,
+    ):
         command = aws.command(port, folder / "aws", STAGE)
         moto = child.start(command, output=log, environment=kept | {"LAMBDA_RUNTIME_URL": stage.site})
-    try:
-        while not ports.answers(port, aws.JWKS_PATH):
-            assert moto.poll() is None, (folder / "aws.log").read_text()
-        stage.environment = kept | {
-            "AWS_ENDPOINT_URL": stage.endpoint,
-            "AWS_ENDPOINT_URL_RDS_DATA": stage.site,
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "tests",
-            "HTTPS_PROXY": f"http://{ports.HOST}:9",  # nobody: Zappa would ask the world for newer versions of itself
-        }
-        stage.prepare()
-        stage.stacks()
-        yield stage
-    finally:
-        moto.terminate()
-        moto.wait()
-        server.shutdown()
-        server.server_close()
+        try:
+            while not ports.answers(port, aws.JWKS_PATH):
+                assert moto.poll() is None, (folder / "aws.log").read_text()
+            stage.environment = kept | {
+                "AWS_ENDPOINT_URL": stage.endpoint,
+                "AWS_ACCESS_KEY_ID": "tests",
+                "AWS_SECRET_ACCESS_KEY": "tests",
+                "HTTPS_PROXY": f"http://{ports.HOST}:9",  # nobody: Zappa would ask for newer versions of itself
+            }
+            stage.prepare()
+            stage.stacks()
+            yield stage
+        finally:
+            moto.terminate()
+            moto.wait()

@@ -3,25 +3,25 @@
 import random
 import signal
 import subprocess
-import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.infrastructure.stage_here import WAITING, StageHere, stage_here
-from vibecode.local.folder import REPOSITORY
+from infrastructure.database_roles import statements
+from tests.in_process import FULL
+from tests.infrastructure.stage_here import NEXT, PREFIX, WAITING, WORKER, Blow, StageHere, stage_here
 from vibecode.resources import LOCAL_ACCOUNT
 
-STEPS = [
-    "stack foundation", "stack network", "stack worldwide", "stack front", "stack runtime", "secrets", "database roles",
-    "package", "worker", "migrations", "static files", "web: the switch", "stack front, after Zappa",
-    "stack integrations, after Zappa", "smoke test", "figures",
-]  # fmt: skip
-# Seconds after the beginning of a step, at most, until it is killed: within it, whatever it is at.
-LONGEST = {"worker": 2, "web: the switch": 4}
-SOON = 0.02
+BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front", "stack runtime", "secrets",
+          "database roles", "package", "migrations", "static files", "trial"]  # fmt: skip
+AFTER = ["worker", "web: the switch", "stack front, after Zappa", "stack integrations, after Zappa", "smoke test"]
+FIRST = [*BEFORE, *AFTER, "figures"]
+LATER = [*BEFORE, *AFTER]
+BACK = ["static files", "web: the switch", "worker", "smoke test"]
 
 
 @pytest.fixture
@@ -31,26 +31,62 @@ def empty(tmp_path: Path) -> Iterator[StageHere]:
         yield stage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """A stage whose first release did not answer well when it was first tried; then it did."""
+
+    stage: StageHere
+    failed: subprocess.CompletedProcess[str]
+    there: set[str]  # the functions, after that
+    back: subprocess.CompletedProcess[str]
+    again: subprocess.CompletedProcess[str]
+    calls: Counter[str]  # of AWS, that each step was seen to make
+
+
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageHere]:
-    """A stage with its first release."""
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
+    """The first release, at the second try."""
     with stage_here(tmp_path_factory.mktemp("stage")) as stage:
-        done = stage.run("deploy", release="one")
-        assert done.returncode == 0, done.stdout
-        assert stage.releases == ("one", "one")
-        yield stage
+        stage.broken = "one"
+        failed = stage.run("deploy", "--patience", "0", release="one")
+        calls, there = stage.calls, stage.functions
+        back = stage.run("rollback")
+        stage.broken = ""
+        again = stage.run("deploy", release="one")
+        yield First(stage=stage, failed=failed, there=there, back=back, again=again, calls=calls | stage.calls)
 
 
-def started(stage: StageHere, *words: str, release: str) -> subprocess.Popen[str]:
-    """A deploy that runs by itself."""
-    return subprocess.Popen(
-        stage.command("deploy", *words, release=release),
-        cwd=REPOSITORY,
-        env=stage.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class There:
+    """A second release with a migration of its own, and the way back from it."""
+
+    deployed: subprocess.CompletedProcess[str]
+    had: tuple[str, str]  # the releases of the functions, after that
+    deploying: Counter[str]  # the calls of AWS that each step was seen to make
+    back: subprocess.CompletedProcess[str]
+    has: tuple[str, str]
+    going_back: Counter[str]
+
+
+@pytest.fixture(scope="module")
+def there_and_back(first: First) -> There:
+    """A stage that is at its first release again."""
+    stage = first.stage
+    assert first.again.returncode == 0, first.again.stdout
+    stage.waiting.append("orders.0003_a_column_for_the_worker")
+    deployed = stage.run("deploy", release="two")
+    had, deploying = stage.releases, stage.calls
+    back = stage.run("rollback")
+    has, going_back = stage.releases, stage.calls
+    return There(deployed=deployed, had=had, deploying=deploying, back=back, has=has, going_back=going_back)
+
+
+@pytest.fixture
+def stage(first: First, there_and_back: There) -> StageHere:
+    """That stage, with what was deployed to it since."""
+    assert there_and_back.back.returncode == 0, there_and_back.back.stdout
+    first.stage.broken = first.stage.unreachable = ""
+    return first.stage
 
 
 def begins(process: subprocess.Popen[str], *steps: str) -> str:
@@ -73,30 +109,108 @@ def held(process: subprocess.Popen[str]) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def test_killed_in_each_step_in_turn_the_next_run_goes_on_to_the_end(empty: StageHere, seed: int) -> None:
-    chance, killed = random.Random(seed), list[str]()
-    while True:
-        process = started(empty, "--break-lock", release="one")
-        step = begins(process, *(step for step in STEPS if step not in killed))
-        if not step:
-            break
-        time.sleep(chance.uniform(0, LONGEST.get(step, SOON)))
-        process.kill()
-        process.communicate()
-        killed.append(step)
+def blows(steps: list[str], calls: Counter[str], chance: random.Random, few: int) -> list[Blow]:
+    """Where a chain of runs is killed, each a little further: within all steps at full scale, else within a few."""
+    chosen = steps if FULL else sorted(chance.sample(steps, few), key=steps.index)
+    return [Blow(step=step, call=chance.randint(1, calls[step]), after=chance.random() < 0.5) for step in chosen]
 
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
-    assert killed == STEPS
+
+def killed(stage: StageHere, chain: list[Blow], *command: str, release: str = "") -> None:
+    """Run it again and again until nobody kills it."""
+    for blow in chain:
+        cut_off = stage.run(*command, "--break-lock", release=release, blow=blow)
+        assert stage.blow is None, f"{blow} did not strike:\n{cut_off.stdout}"
+        assert cut_off.returncode == -signal.SIGKILL, cut_off.stdout
+    done = stage.run(*command, "--break-lock", release=release)
+    assert done.returncode == 0, f"{chain}\n{done.stdout}"
+
+
+def test_a_first_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
+    first: First, empty: StageHere, seed: int
+) -> None:
+    killed(empty, blows(FIRST, first.calls, random.Random(seed), 3), "deploy", release="one")
+
     assert empty.releases == ("one", "one")
-    assert empty.applied == WAITING
+    assert empty.functions == {PREFIX, WORKER}, "what was beside them is gone"
     assert empty.keys("static") == {"shop.one.css"}
+    assert list(dict.fromkeys(empty.statements)) == list(statements())
+    assert empty.applied == WAITING
+    assert empty.migrated == {("one", "")}
+    assert empty.figures[-2:] == [{}, {"after": 7}]
+    assert empty.settings["OIDC_CLIENT_SECRET"] == empty.desk_secret
+    assert empty.settings["STRIPE_API_KEY"] == "sk", "what was put there by hand stays"
     record = empty.record
     assert (record["lock"], record["attempt"], record["current"]) == (None, None, "one")
     api = empty.client("ssm").get_parameter(Name="/api")["Parameter"]["Value"]
     origin = empty.client("ssm").get_parameter(Name="/origin")["Parameter"]["Value"]
     assert origin == f"{api}.execute-api.eu-north-1.amazonaws.com|arn:acl", "from Zappa, and from another region"
     assert [each["id"] for each in empty.client("apigateway").get_rest_apis()["items"]] == [api]
+
+
+@pytest.mark.parametrize("turn", range(3 if FULL else 1))
+def test_a_later_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
+    stage: StageHere, there_and_back: There, seed: int, turn: int
+) -> None:
+    release, before = f"killed{turn}", stage.record["current"]
+    stage.waiting.append(f"catalog.{turn:04}_later")
+
+    killed(stage, blows(LATER, there_and_back.deploying, random.Random(seed), 2), "deploy", release=release)
+
+    assert stage.releases == (release, release)
+    assert stage.functions == {PREFIX, WORKER}
+    assert stage.applied == stage.waiting
+    assert {pair for pair in stage.migrated if release in pair} == {(release, before)}
+    assert f"shop.{release}.css" in stage.keys("static")
+    assert (stage.record["current"], stage.record["attempt"], stage.record["lock"]) == (release, None, None)
+
+
+@pytest.mark.parametrize("turn", range(3 if FULL else 1))
+def test_a_rollback_that_is_killed_within_its_steps_goes_on_to_the_end(
+    stage: StageHere, there_and_back: There, seed: int, turn: int
+) -> None:
+    now = next(each for each in stage.record["releases"] if each["name"] == stage.record["current"])
+
+    killed(stage, blows(BACK, there_and_back.going_back, random.Random(seed + turn), 1), "rollback")
+
+    assert stage.releases == (now["previous"],) * 2
+    assert stage.functions == {PREFIX, WORKER}
+    assert stage.record["attempt"] is None
+    assert stage.record["current"] == now["previous"]
+
+
+def test_while_a_release_migrates_the_worker_has_the_one_before(first: First, there_and_back: There) -> None:
+    assert there_and_back.deployed.returncode == 0, there_and_back.deployed.stdout
+    assert first.stage.applied[:3] == [*WAITING, "orders.0003_a_column_for_the_worker"]
+    assert {("one", ""), ("two", "one")} <= first.stage.migrated
+    assert {pair for pair in first.stage.migrated if "two" in pair} == {("two", "one")}
+
+
+def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere, there_and_back: There) -> None:
+    assert there_and_back.had == ("two", "two")
+    assert "back from two to one" in there_and_back.back.stdout
+    assert there_and_back.has == ("one", "one")
+    assert {"shop.one.css", "shop.two.css"} <= stage.keys("static")
+    assert stage.applied == stage.waiting, "the schema stays"
+
+
+def test_the_function_beside_is_told_what_zappa_tells_the_one_that_it_stands_for(first: First) -> None:
+    made = first.stage.made
+    known = {"FunctionName": NEXT, "Code": None, "LoggingConfig": None}
+    for which, ours in zip((WORKER, PREFIX), made[NEXT][:2], strict=True):
+        (zappas,) = made[which]
+        assert ours["LoggingConfig"] == {"LogGroup": f"/aws/lambda/{which}"}, "its role may write to no other"
+        assert ours["Code"] == zappas["Code"]
+        same = ours.keys() - known.keys() - {"Tags"}
+        assert {name: ours[name] for name in same} == {name: zappas[name] for name in same}
+        more = {name: value for name, value in zappas.items() if name not in ours}
+        assert more == {
+            "Publish": True,
+            "PackageType": "Zip",
+            "EphemeralStorage": {"Size": 512},
+            "DeadLetterConfig": {},
+            "FileSystemConfigs": [],
+            "SnapStart": {"ApplyOn": "None"},
+        }
 
 
 def test_what_a_plan_says_is_not_done(stage: StageHere) -> None:
@@ -113,7 +227,7 @@ def test_what_a_plan_says_is_not_done(stage: StageHere) -> None:
 
 
 def test_of_two_deploys_at_once_the_second_is_refused_and_changes_nothing(stage: StageHere) -> None:
-    first = started(stage, release="two")
+    first = stage.start("deploy", release="quicker")
     assert begins(first, "worker") == "worker"
 
     with held(first):
@@ -124,12 +238,12 @@ def test_of_two_deploys_at_once_the_second_is_refused_and_changes_nothing(stage:
     assert "… " not in second.stdout, "no step was begun"
     said, _ = first.communicate()
     assert first.returncode == 0, said
-    assert stage.releases == ("two", "two")
+    assert stage.releases == ("quicker", "quicker")
     assert not any("three" in key for key in stage.keys("packages"))
 
 
 def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> None:
-    first = started(stage, release="slow")
+    first = stage.start("deploy", release="slow")
     assert begins(first, "database roles") == "database roles"
 
     with held(first):
@@ -143,25 +257,38 @@ def test_a_holder_whose_lock_was_broken_does_nothing_more(stage: StageHere) -> N
     assert stage.record["current"] == "quick"
 
 
-def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None:
+def test_what_does_not_answer_well_beside_the_others_is_given_to_nobody(stage: StageHere) -> None:
     before, good = stage.record, stage.record["current"]
     stage.broken = "bad"
 
     done = stage.run("deploy", "--patience", "0", release="bad")
 
     assert done.returncode == 1, done.stdout
-    assert "/healthz answers 500" in done.stdout
+    assert f"{NEXT}/healthz answers 500" in done.stdout
+    assert "… worker" not in done.stdout
+    assert stage.releases == (good, good)
+    assert stage.functions == {PREFIX, WORKER}
+    assert (stage.record["current"], stage.record["releases"]) == (good, before["releases"])
+
+
+def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None:
+    before, good = stage.record, stage.record["current"]
+    stage.unreachable = "lost"
+
+    done = stage.run("deploy", "--patience", "0", release="lost")
+
+    assert done.returncode == 1, done.stdout
+    assert "/healthz answers 502" in done.stdout
     assert "dev is as it was before" in done.stdout
     assert done.stdout.index("✓ back: web: the switch") < done.stdout.index("✓ back: worker"), "who asks goes first"
     assert stage.releases == (good, good)
-    assert stage.record == before
-    assert {f"shop.{good}.css", "shop.bad.css"} <= stage.keys("static"), "pages of either release find their files"
+    assert stage.record == {**before, "attempt": None}
+    assert {f"shop.{good}.css", "shop.lost.css"} <= stage.keys("static"), "pages of either release find their files"
 
 
 def test_killed_on_its_way_back_the_next_run_ends_it(stage: StageHere) -> None:
-    assert stage.run("deploy", release="fine").returncode == 0
-    stage.broken = "worse"
-    process = started(stage, "--patience", "0", release="worse")
+    good, stage.unreachable = stage.record["current"], "worse"
+    process = stage.start("deploy", "--patience", "0", release="worse")
     assert begins(process, "back: worker") == "back: worker"
     process.kill()
     process.communicate()
@@ -170,27 +297,13 @@ def test_killed_on_its_way_back_the_next_run_ends_it(stage: StageHere) -> None:
 
     assert done.returncode == 1, done.stdout
     assert "cut off on its way back" in done.stdout
-    assert stage.releases == ("fine", "fine")
+    assert stage.releases == (good, good)
     assert stage.record["attempt"] is None
-
-
-def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere) -> None:
-    older = stage.record["current"]
-    assert stage.run("deploy", release="newer").returncode == 0
-
-    done = stage.run("rollback")
-
-    assert done.returncode == 0, done.stdout
-    assert f"back from newer to {older}" in done.stdout
-    assert stage.releases == (older, older)
-    assert stage.record["current"] == older
-    assert {f"shop.{older}.css", "shop.newer.css"} <= stage.keys("static")
-    assert stage.applied == WAITING, "the schema stays"
 
 
 def test_a_rollback_of_a_deploy_that_was_cut_off_brings_back_what_was_there(stage: StageHere) -> None:
     there = stage.record["current"]
-    process = started(stage, release="half")
+    process = stage.start("deploy", release="half")
     assert begins(process, "stack front, after Zappa")
     process.kill()
     process.communicate()
@@ -222,17 +335,12 @@ def test_what_would_be_lost_is_red_and_needs_a_word_of_its_own(stage: StageHere)
     assert "/kept" not in [each["Name"] for each in stage.client("ssm").describe_parameters()["Parameters"]]
 
 
-def test_before_the_first_release_there_is_nothing_to_go_back_to(empty: StageHere) -> None:
-    empty.broken = "one"
-
-    failed = empty.run("deploy", "--patience", "0", release="one")
-    back = empty.run("rollback")
-    empty.broken = ""
-    again = empty.run("deploy", release="one")
-
-    assert failed.returncode == 1
-    assert "run it again: it goes on where it was" in failed.stdout
-    assert back.returncode == 1
-    assert "There is nothing to go back to" in back.stdout
-    assert again.returncode == 0, again.stdout
-    assert "✓ web: the switch  done before" in again.stdout
+def test_before_the_first_release_there_is_nothing_to_go_back_to(first: First) -> None:
+    assert first.failed.returncode == 1
+    assert f"{NEXT}/healthz answers 500" in first.failed.stdout
+    assert "run it again: it goes on where it was" in first.failed.stdout
+    assert first.there == set(), "nothing was deployed"
+    assert first.back.returncode == 1
+    assert "There is nothing to go back to" in first.back.stdout
+    assert first.again.returncode == 0, first.again.stdout
+    assert "✓ migrations  done before" in first.again.stdout

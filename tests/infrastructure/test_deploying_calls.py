@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,14 +18,17 @@ from botocore.stub import ANY, Stubber
 
 from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
-from infrastructure.deploying import plan, stacks
+from infrastructure.deploying import functions, plan, stacks
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.confidential import complete_settings, origin_parameters
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying.images import look_for, missing, run_image
 from infrastructure.deploying.plan import make_plan
-from infrastructure.deploying.record import Release
+from infrastructure.deploying.record import Attempt, Lost, Release
+from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.stacks import StackFailed, Stacks, Template
+from infrastructure.deploying.steps import Deploy, Tools, roll_back, told
 
 NUMBER = "123456789012"
 NAME = "vibecode-dev-network"
@@ -349,40 +353,224 @@ def test_a_new_origin_secret_is_known_to_the_functions_before_cloudfront_says_it
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """They pass."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The one by which functions are waited for."""
+    made = Clock()
+    monkeypatch.setattr(functions, "time", made)
+    return made
+
+
 @pytest.fixture
 def answers(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the worker answer an operation."""
-    monkeypatch.setattr("infrastructure.deploying.functions.PAUSE", 0)
+    monkeypatch.setattr(functions, "PAUSE", 0)
 
-    def answer(operation: str, payload: dict[str, Any], *, failed: bool = False, **arguments: Any) -> None:
+    def answer(
+        operation: str, payload: dict[str, Any], *, failed: bool = False, of: str = "worker", **arguments: Any
+    ) -> None:
         asked = json.dumps({"operation": operation, "arguments": arguments})
         answered = {"Payload": SimpleNamespace(read=lambda: json.dumps(payload).encode())}
         aws("lambda").add_response(
             "invoke",
             answered | ({"FunctionError": "Unhandled"} if failed else {}),
-            {"FunctionName": "vibecode-dev-worker", "Payload": asked},
+            {"FunctionName": f"vibecode-dev-{of}", "Payload": asked},
         )
 
     return answer
 
 
-def test_migrations_are_called_until_nothing_is_left_and_again_while_the_database_is_busy(
-    aws: Aws, answers: Callable[..., None]
-) -> None:
-    answers("migrate", {"errorType": "Busy", "errorMessage": "Others"}, failed=True)
-    answers("migrate", {"applied": ["orders.0001"], "left": ["orders.0002"]})
-    answers("migrate", {"errorMessage": "2026-11-26 Task timed out after 120.00 seconds"}, failed=True)
-    answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True)
-    answers("migrate", {"applied": ["orders.0002"], "left": []})
+@contextmanager
+def beside(self: Functions, which: str, package: str) -> Iterator[str]:
+    """The function beside the worker, where it is not what is looked at."""
+    assert (which, package) == ("worker", "releases/new.zip")
+    yield "vibecode-dev-next"
 
-    assert Functions(aws.account).migrate() == ["orders.0001", "orders.0002"]
+
+def test_migrations_are_called_until_nothing_is_left_and_again_while_the_database_is_busy(
+    aws: Aws, answers: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Functions, "beside", beside)
+    answers("migrate", {"errorType": "Busy", "errorMessage": "Others"}, failed=True, of="next")
+    answers("migrate", {"applied": ["orders.0001"], "left": ["orders.0002"]}, of="next")
+    answers("migrate", {"errorMessage": "2026-11-26 Task timed out after 120.00 seconds"}, failed=True, of="next")
+    answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True, of="next")
+    answers("migrate", {"applied": ["orders.0002"], "left": []}, of="next")
+
+    assert Functions(aws.account).migrate("releases/new.zip") == ["orders.0001", "orders.0002"]
+
+
+def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
+    aws: Aws, answers: Callable[..., None], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "PAUSE", 5)
+    told: list[str] = []
+    for _ in range(40 * 60 // 5):
+        answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True)
+    answers("migrate", {"applied": [], "left": []})
+
+    answer = Functions(aws.account, tell=told.append).operate("migrate")
+
+    assert answer == {"applied": [], "left": []}
+    assert clock.now == 40 * 60
+    assert told[-1] == "  migrate, since 39 min: MigrationsRun: A build"
+    assert len(told) == 39
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("MigrationsRun", 3600), ("Busy", 300), ("DatabaseAway", 300)])
+def test_what_never_comes_is_not_waited_for_for_ever(
+    aws: Aws, answers: Callable[..., None], clock: Clock, monkeypatch: pytest.MonkeyPatch, said: str, seconds: int
+) -> None:
+    monkeypatch.setattr(functions, "PAUSE", 20)
+    for _ in range(seconds // 20 + 1):
+        answers("migrate", {"errorType": said, "errorMessage": "still"}, failed=True)
+
+    with pytest.raises(WentWrong, match=f"migrate: {said}: still"):
+        Functions(aws.account).operate("migrate")
+    assert clock.now == seconds
 
 
 def test_an_operation_that_fails_for_good_is_not_asked_again(aws: Aws, answers: Callable[..., None]) -> None:
     answers("migrate", {"errorType": "TrailOpen", "errorMessage": "REVOKE it"}, failed=True)
 
     with pytest.raises(WentWrong, match="migrate: TrailOpen: REVOKE it"):
-        Functions(aws.account).migrate()
+        Functions(aws.account).operate("migrate")
+
+
+def test_who_lost_the_stage_asks_for_no_operation_more(aws: Aws, answers: Callable[..., None]) -> None:
+    ours = iter([True, False])
+    answers("migrate", {"errorType": "Busy", "errorMessage": "Others"}, failed=True)
+
+    with pytest.raises(Lost):
+        Functions(aws.account, lambda: next(ours)).operate("migrate")
+
+
+# --- functions -------------------------------------------------------------------------------------------------------
+def is_there(aws: Aws, name: str, *states: dict[str, str]) -> None:
+    """A function, each time that it is asked for."""
+    for state in states:
+        aws("lambda").add_response("get_function_configuration", state, {"FunctionName": name})
+
+
+@pytest.fixture
+def zappa(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What Zappa was told."""
+    monkeypatch.setattr(functions, "PAUSE", 0)
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Functions, "_zappa", lambda _, *words: told.append(words))
+    return told
+
+
+def test_what_an_update_left_unfinished_is_waited_for(aws: Aws, zappa: list[tuple[str, ...]]) -> None:
+    unfinished = {"State": "Active", "LastUpdateStatus": "InProgress"}
+    slept = {"State": "Inactive", "LastUpdateStatus": "Successful"}  # for weeks: it is no reason to wait
+    is_there(aws, "vibecode-dev-worker", {"State": "Pending"}, unfinished, slept)
+
+    assert Functions(aws.account).put("worker", "releases/x.zip") == "zappa update"
+
+    archive = f"s3://vibecode-dev-packages-{NUMBER}/releases/x.zip"
+    assert zappa == [("update", "dev-worker", "--zip", archive)]
+
+
+def test_a_function_that_could_not_be_made_is_named(aws: Aws, zappa: list[tuple[str, ...]]) -> None:
+    is_there(aws, "vibecode-dev-worker", {"State": "Failed", "StateReason": "No subnet has an address left"})
+
+    with pytest.raises(WentWrong, match="vibecode-dev-worker could not be made: No subnet has an address left"):
+        Functions(aws.account).put("worker", "releases/x.zip")
+    assert zappa == []
+
+
+def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_alone(
+    aws: Aws, zappa: list[tuple[str, ...]]
+) -> None:
+    for _ in range(2):
+        is_there(aws, "vibecode-dev", {"State": "Active"})
+        for status in ("CREATE_IN_PROGRESS", "CREATE_COMPLETE"):  # Zappa's own
+            stack = {"StackName": "vibecode-dev", "CreationTime": NOW, "StackStatus": status}
+            aws("cloudformation").add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "vibecode-dev"})
+        aws("apigateway").add_response("get_rest_apis", {"items": [{"id": "1", "name": "another"}]}, {})
+
+    with pytest.raises(Refused, match=r"no API of that name is there.*aws lambda delete-function"):
+        Functions(aws.account).put("web", "releases/x.zip")
+    assert zappa == []
+
+    aws("lambda").add_response("delete_function", {}, {"FunctionName": "vibecode-dev"})
+    assert Functions(aws.account).put("web", "releases/x.zip", first=True) == "zappa deploy"
+
+
+def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    (tmp_path / "zappa").write_text(f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\ntouch {begun}\nsleep 60 & wait\n")
+    (tmp_path / "zappa").chmod(0o755)
+    monkeypatch.setattr(functions, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
+    monkeypatch.setattr(functions, "LOOKED", 0.05)
+    monkeypatch.setattr(Functions, "_settings", lambda _: {})
+
+    with pytest.raises(Lost):
+        Functions(aws.account, lambda: not begun.exists())._zappa("update", "dev")
+
+    assert ended.exists()
+
+
+def test_a_function_beside_that_a_run_left_goes_first_and_a_role_that_is_new_is_waited_for(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
+    monkeypatch.setattr(Functions, "_settings", lambda _: {"dev-worker": {}})
+    name = {"FunctionName": "vibecode-dev-next"}
+    made = {
+        **name,
+        "Code": {"S3Bucket": f"vibecode-dev-packages-{NUMBER}", "S3Key": "releases/x.zip"},
+        "LoggingConfig": {"LogGroup": "/aws/lambda/vibecode-dev-worker"},
+        "Role": "arn:aws:iam::1:role/worker",
+    }
+    cloud = aws("lambda")
+    cloud.add_response("delete_function", {}, name)
+    cloud.add_client_error("create_function", "ResourceConflictException", expected_params=made)
+    cloud.add_response("delete_function", {}, name)
+    cloud.add_client_error(
+        "create_function",
+        "InvalidParameterValueException",
+        "The role defined for the function cannot be assumed by Lambda.",
+        expected_params=made,
+    )
+    cloud.add_client_error("delete_function", "ResourceNotFoundException", expected_params=name)
+    cloud.add_response("create_function", {}, made)
+    is_there(aws, "vibecode-dev-next", {"State": "Pending"}, {"State": "Active"})
+    cloud.add_client_error("delete_function", "ResourceNotFoundException", expected_params=name)
+
+    with Functions(aws.account).beside("worker", "releases/x.zip") as beside:
+        assert beside == "vibecode-dev-next"
+
+
+def test_the_function_beside_of_whoever_deploys_now_is_not_deleted(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
+    monkeypatch.setattr(Functions, "_settings", lambda _: {"dev-worker": {}})
+    ours = [True]
+    aws("lambda").add_response("delete_function", {})
+    aws("lambda").add_response("create_function", {})
+    is_there(aws, "vibecode-dev-next", {"State": "Active"})
+
+    with Functions(aws.account, lambda: ours[0]).beside("worker", "releases/x.zip"):
+        ours[0] = False
 
 
 def test_a_function_that_somebody_else_has_given_another_package_is_noticed(aws: Aws) -> None:
@@ -399,6 +587,110 @@ def test_figures_are_counted_call_by_call(aws: Aws, answers: Callable[..., None]
     answers("rebuild-figures", {"done": True}, after=7, day="2026-11-01")
 
     Functions(aws.account).rebuild_figures()
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+RUNTIME = {"StackName": "vibecode-dev-runtime"}
+
+
+@pytest.fixture
+def batch(aws: Aws) -> Account:
+    """A stage with what runs long, which runs the image `old`."""
+    return Account(replace(STAGES["dev"], batch=True), aws._make)
+
+
+def has_image(aws: Aws, tag: str, missing: str = "") -> None:
+    asked = {"repositoryName": "vibecode-dev", "imageIds": [{"imageTag": tag}]}
+    if missing:
+        aws("ecr").add_client_error("describe_images", missing, expected_params=asked)
+    else:
+        aws("ecr").add_response("describe_images", {"imageDetails": [{}]}, asked)
+
+
+def runs_image(aws: Aws, tag: str, status: str = "UPDATE_COMPLETE") -> None:
+    told = {"OriginSecretSha256": "0" * 64, "ImageTag": tag}
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in told.items()]
+    stack = {**RUNTIME, "CreationTime": NOW, "StackStatus": status, "Parameters": parameters}
+    aws("cloudformation").add_response("describe_stacks", {"Stacks": [stack]}, RUNTIME)
+
+
+def test_an_image_that_was_not_pushed_is_asked_for_before_anything_is_done(aws: Aws, batch: Account) -> None:
+    has_image(aws, "new", "ImageNotFoundException")
+    has_image(aws, "new", "RepositoryNotFoundException")
+    has_image(aws, "new", "RepositoryNotFoundException")
+
+    (said,) = missing(batch, "new")
+    assert f"docker push {NUMBER}.dkr.ecr.{REGION}.amazonaws.com/vibecode-dev:new" in said
+    assert list(missing(batch, "new")) == [], "the stack that makes the repository comes first"
+    assert list(missing(aws.account, "new")) == [], "no containers, no image"
+    with pytest.raises(Refused, match="has no image new"):
+        look_for(batch, "new")
+
+
+def test_containers_are_told_the_image_and_all_else_stays(
+    aws: Aws, batch: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infrastructure.deploying.images.POLLED", 0)
+    has_image(aws, "new")
+    runs_image(aws, "old", "UPDATE_IN_PROGRESS")  # a run that was cut off
+    runs_image(aws, "old")
+    cloud, asked = aws("cloudformation"), {**RUNTIME, "ChangeSetName": ARN}
+    cloud.add_response(
+        "create_change_set",
+        {"Id": ARN},
+        {
+            **RUNTIME,
+            "ChangeSetName": ANY,
+            "UsePreviousTemplate": True,
+            "Parameters": [
+                {"ParameterKey": "OriginSecretSha256", "UsePreviousValue": True},
+                {"ParameterKey": "ImageTag", "ParameterValue": "new"},
+            ],
+            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+        },
+    )
+    cloud.add_response("describe_change_set", {"Status": "CREATE_PENDING"}, asked)
+    cloud.add_response("describe_change_set", {"Status": "CREATE_COMPLETE"}, asked)
+    cloud.add_response("execute_change_set", {}, asked)
+    runs_image(aws, "new")
+
+    assert run_image(batch, "new") == "new"
+
+
+def test_containers_that_run_it_or_cannot_are_left_alone(aws: Aws, batch: Account) -> None:
+    has_image(aws, "old")
+    runs_image(aws, "old")
+    has_image(aws, "older", "ImageNotFoundException")
+
+    assert run_image(batch, "old") == "as they were"
+    assert run_image(batch, "older") == "as they are: there is no image older"
+
+
+def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_the_worker(
+    aws: Aws, batch: Account
+) -> None:
+    runtime = replace(NETWORK, what="runtime", name=RUNTIME["StackName"])
+    before, now = Release(name="old", source="1"), Release(name="new", source="2")
+    record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=now))
+    tools = Tools(
+        stacks=Stacks(batch, {"runtime": runtime}),
+        functions=Functions(batch),
+        bucket=Bucket(batch),
+        record=record,
+    )
+    runs_image(aws, "old")
+    aws("apigateway").add_response("get_rest_apis", {"items": []}, {})
+    aws("secretsmanager").add_client_error("get_secret_value", "ResourceNotFoundException")
+
+    assert told(tools.stacks, tools.functions, "new", switched=False)["ImageTag"] == "old", "until then"
+    order = [step.name for step in Deploy(tools, before).steps()]
+    assert order.index("image") < order.index("migrations") < order.index("containers") < order.index("worker")
+    back = {step.name: step for step in roll_back(tools, now, before)}
+    for step, wanted in ((back["containers"].do, "old"), (back["containers"].undo, "new")):
+        has_image(aws, wanted)
+        runs_image(aws, wanted)
+        assert step
+        assert step() == "as they were"
 
 
 # --- the assembly ----------------------------------------------------------------------------------------------------

@@ -193,7 +193,12 @@ def test_our_own_code_touches_no_network_interface(web: Statements, worker: Stat
         assert refused["Effect"] == "Deny"
         assert given <= set(refused["Action"])
         assert refused["Condition"] == {
-            "ArnEquals": {"lambda:SourceFunctionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"}
+            "ArnEquals": {
+                "lambda:SourceFunctionArn": [
+                    f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{each}"
+                    for each in (function, f"vibecode-{stage}-next")
+                ]
+            }
         }
 
 

@@ -16,6 +16,8 @@ from django.conf import settings as django_settings
 from django.db import transaction
 
 from catalog.models import Product
+from infrastructure import package as packages
+from infrastructure.deploying.pages import complaints, proxy_event, said_by
 from orders.models import Order
 from tests.accounts.provider import Provider
 from tests.in_process import make_product, shelf, sign_in
@@ -118,10 +120,17 @@ def test_behind_the_public_origin_no_address_has_the_stage_in_it(
         login = ask(function, "GET", "/admin/login/", **known)
         elsewhere = ask(function, "GET", "/dev/admin/login/", **known)
         product = ask(function, "GET", "/api/v1/products/T%C3%84", **known)
+        wrong = list(
+            complaints(
+                lambda page: said_by(function.invoke(proxy_event(page, "https://shop.example", "known", "dev"))),
+                (task / packages.RELEASE).read_text().strip(),
+            )
+        )
 
     assert sent_away["headers"]["Location"] == "/admin/login/?next=/admin/"
     assert "/dev/" not in login["body"]
     assert elsewhere["statusCode"] == 404, "the stage is the origin's path, no part of the shop's"
+    assert wrong == [], "a deploy tries a release out by such requests"
     assert json.loads(product["body"])["instance"] == "/api/v1/products/TÄ"
 
 
