@@ -119,7 +119,7 @@ class Functions:
         said = ""
         for _ in range(TRIES):
             try:
-                answer = self._lambda.invoke(FunctionName=self._name(WORKER), Payload=payload)
+                answer = self._account.invoker.invoke(FunctionName=self._name(WORKER), Payload=payload)
             except (BotoCoreError, ClientError) as error:
                 said = f"{type(error).__name__}: {error}"
                 if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] < 429:
