@@ -119,6 +119,7 @@ class Record:
     def take(self, *, break_lock: bool = False) -> None:
         """Take the lock, and keep it until `release`. Raises Held, unless it has expired or is to be broken."""
         self.check_free(break_lock=break_lock)
+        self._over.clear()
         self._lost.clear()
         self._told["lock"] = {"owner": self._owner, "id": self._id, "since": _now()}
         try:

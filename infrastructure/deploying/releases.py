@@ -62,8 +62,13 @@ def _git(*words: str) -> str:
 
 def _changes() -> str:
     untracked = _git("ls-files", "--others", "--exclude-standard").splitlines()
-    contents = [hashlib.sha256((REPOSITORY / name).read_bytes()).hexdigest() for name in untracked]
+    contents = [hashlib.sha256(_content(REPOSITORY / name)).hexdigest() for name in untracked]
     return "\n".join((_git("diff", "HEAD", "--binary"), *map(" ".join, zip(untracked, contents, strict=True))))
+
+
+def _content(path: Path) -> bytes:
+    """What git would keep of it: of a link, where it leads."""
+    return bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 class Bucket:
