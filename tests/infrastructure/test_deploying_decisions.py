@@ -15,7 +15,6 @@ import pytest
 from infrastructure import package as packages
 from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import __main__ as command
-from infrastructure.deploying import record as records
 from infrastructure.deploying import releases
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.record import Attempt, Held, Lost, Record, Release
@@ -331,22 +330,3 @@ def test_a_package_that_cannot_be_made_here_is_a_refusal_and_no_end_of_the_progr
 
     with pytest.raises(Refused, match=r"cannot be made here: The package needs bytecode of Python 3\.99"):
         releases.Bucket(account).keep(releases.of_checkout(""), None)
-
-
-# --- the lock, within a step -----------------------------------------------------------------------------------------
-def test_a_step_that_lasts_can_ask_whether_the_lock_is_still_ours(
-    account: Account, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not record.still_ours(), "nobody has taken it"
-    record.take()
-    assert record.still_ours()
-    other = Record(account.client("s3"), PACKAGES, "other")
-    other.take(break_lock=True)
-
-    monkeypatch.setattr(records, "SURE", 0)  # as after a night on the train
-    assert not record.still_ours()
-    monkeypatch.undo()
-    assert not record.still_ours(), "and never again"
-    assert other.still_ours()
-    other.release()
-    assert not other.still_ours()
