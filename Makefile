@@ -11,7 +11,7 @@ ARCHITECTURE ?= arm64
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-restart 1
 ORDERS ?= 1000000
 DEPLOYING := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.deploying
-ASKED = $(if $(YES),--yes) $(if $(BREAK_LOCK),--break-lock)
+ASKED = $(if $(YES),--yes) $(if $(BREAK_LOCK),--break-lock) $(if $(ACCOUNT),--account $(ACCOUNT))
 TRAILS := $(CURDIR)/.build/trails
 
 .PHONY: help
@@ -68,7 +68,8 @@ package: install ## make the package for Lambda (STAGE=dev ARCHITECTURE=arm64)
 
 .PHONY: deploy
 deploy: install ## bring a stage to AWS: a plan, a question, line by line (STAGE=dev PLAN=1 YES=1 TAG=name); docs/deploy.md
-	@$(DEPLOYING) deploy --stage $(STAGE) $(if $(PLAN),--plan) $(if $(TAG),--tag $(TAG)) $(if $(ROLE),--role $(ROLE)) $(ASKED)
+	@$(DEPLOYING) deploy --stage $(STAGE) $(if $(PLAN),--plan) $(if $(TAG),--tag $(TAG)) $(if $(ROLE),--role $(ROLE)) \
+		$(if $(MAY_LOSE),--may-lose) $(ASKED)
 
 .PHONY: rollback
 rollback: install ## bring back the release before: both functions and their files (STAGE=dev YES=1)

@@ -33,6 +33,7 @@ class Stage:
 
     name: Name
     cost_centre: str
+    account: str = ""  # twelve digits: the only one that it is deployed to; docs/deploy.md, "Before the first time"
     domain: str = ""  # of the shop, such as shop.example; CloudFront's own where it is empty
     hosted_zone: str = ""  # of Route 53, where the domain and its certificate are made
     alarms_to: str = ""  # an e-mail address

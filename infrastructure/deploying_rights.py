@@ -173,6 +173,8 @@ def _database(resources: Resources) -> Iterator[iam.PolicyStatement]:
     """The roles of PostgreSQL are made through RDS's Data API, by the password that RDS keeps for its master."""
     cluster = f"arn:aws:rds:{resources.region}:{resources.account}:cluster:{resources.prefix}-database"
     yield _allow("RolesOfTheDatabase", ["rds:DescribeDBClusters", "rds-data:ExecuteStatement"], [cluster])
+    # It has nothing narrower: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbackup.html
+    yield _allow("WhetherItIsBackedUp", ["backup:DescribeRegionSettings"], ["*"])
     yield _allow(
         "PasswordOfItsMaster",
         ["secretsmanager:GetSecretValue"],

@@ -157,7 +157,8 @@ def change(
     ``before`` is what AWS has, ``after`` what will be there: all stacks of the stage, by their names.
     """
     usage = usage or EXPECTED[stage.name]
-    old, new = bill(stage, before, usage).services, bill(stage, after, usage).services
+    new = bill(stage, after, usage).services
+    old = bill(stage, before, usage).services if of_stage(before, stage.prefix) else {}  # no usage of what is not there
     changes = [Change(name, old.get(name, Decimal()), new.get(name, Decimal())) for name in {*old, *new}]
     changed = [each for each in changes if each.before != each.after]
     return sorted(changed, key=lambda each: (-abs(each.after - each.before), each.service))

@@ -10,17 +10,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infrastructure.config import STAGES
+from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import stacks as assembly
 from infrastructure.deploying.account import Account, Refused, whoever
 from infrastructure.deploying.functions import Functions, WentWrong
 from infrastructure.deploying.plan import Plan, make_plan
-from infrastructure.deploying.record import BEGUN, KEY, Attempt, Lost, Record, Release
+from infrastructure.deploying.record import BEGUN, KEY, LEASE, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import StackFailed, Stacks
@@ -46,12 +46,13 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     back = commands.add_parser("rollback", help="bring the release before back: functions and files")
     for command in (forward, back):
         command.add_argument("--stage", choices=tuple(STAGES), required=True)
+        command.add_argument("--account", default="", help="twelve digits: refuse to touch any other")
         command.add_argument("--yes", action="store_true", help="ask nothing")
         command.add_argument("--break-lock", action="store_true", help="somebody else's deploy is dead: go on over it")
         command.add_argument("--patience", type=float, help="seconds within which the smoke test must be fine")
     forward.add_argument("--plan", action="store_true", help="only say what would be done")
     forward.add_argument("--tag", default="", help="what the release is called; needed where the checkout has changes")
-    forward.add_argument("--may-lose", action="store_true", help="with --yes: also what removes or replaces something")
+    forward.add_argument("--may-lose", action="store_true", help="also what removes or replaces something")
     forward.add_argument("--templates", type=Path, help="CDK's output, made before; else it is made now")
     forward.add_argument("--package", type=Path, help="a package, made before; else it is made now")
     forward.add_argument(
@@ -62,13 +63,16 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> None:
     """Plan, ask, deploy."""
-    release = of_package(arguments.package) if arguments.package else of_checkout(arguments.tag)
+    _check_account(arguments, account)
+    _check_first(arguments, account)
+    release = of_package(arguments.package, account.stage.name) if arguments.package else of_checkout(arguments.tag)
+    record = _record(account)
+    record.check_free(break_lock=arguments.break_lock)
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        record = _record(account)
         functions = Functions(account, record.still_ours, say.line)
-        stacks = Stacks(account, templates, role=arguments.role)
+        stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
         stacks.told |= told(stacks, functions, release.name, switched=False)
         known = record.releases.get(release.name)
         if known and known.source != release.source:
@@ -79,8 +83,8 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         if arguments.plan:
             return
         if plan.lost and arguments.yes and not arguments.may_lose:
-            raise Refused("Something would be removed or replaced: --may-lose, if that is meant.")
-        _ask(arguments, f"Deploy {release.name} to {account.stage.name}?")
+            raise Refused("Something would be removed or replaced: --may-lose (MAY_LOSE=1), if that is meant.")
+        _ask(arguments, f"Deploy {release.name} to {account.stage.name} in account {account.number}?")
         if not account.has_packages:
             # Without its bucket there is no lock yet. Of two first deploys CloudFormation lets one make this stack.
             say.step("stack foundation", lambda: stacks.apply("foundation", plan.lost))
@@ -93,7 +97,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
             package=arguments.package,
             patience=arguments.patience,
         )
-        with _locked(record, arguments):
+        with _locked(record, arguments, say):
             _check_nobody_was_faster(plan, record)
             if _resumed(record, "deploy", release) is None:
                 record.begin(_instead_of(record.attempt, release))
@@ -103,33 +107,56 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
 
 def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> None:
     """Ask, then bring back the release before: of a deploy that was cut off, what was there; else the one before it."""
+    _check_account(arguments, account)
     record = _record(account)
-    now = record.releases.get(record.current)
-    cut_off = _half_switched(record)
-    then = now if cut_off else record.releases.get(now.previous) if now else None
-    if now is None or then is None:
-        raise Refused(f"There is nothing to go back to: {account.stage.name} has had no release before this one.")
+    record.check_free(break_lock=arguments.break_lock)
+    way = _way_back(record)
     bucket = Bucket(account)
-    if not bucket.has(then.package):
-        raise Refused(f"The package of {then.name} is gone ({then.package}); deploy its commit instead.")
+    if not bucket.has(way.then.package):
+        raise Refused(f"The package of {way.then.name} is gone ({way.then.package}); deploy its commit instead.")
     number, who = account.identity
-    say.line(f"{account.stage.name}, account {number}, as {who}", "bold")
-    say.line(f"  back from {cut_off or now.name} to {then.name} of {then.at}")
-    say.line("  stacks and schema stay: migrations have only expanded it")
-    _ask(arguments, f"Bring {then.name} back?")
+    say.line(f"{account.stage.name} in account {number}, {REGION}", "bold")
+    say.line(f"  as {who}")
+    say.line(f"  back from {(way.cut_off or way.now).name} to {way.then.name} of {way.then.at}")
+    for migration in (way.cut_off or way.now).migrations:
+        say.line(f"    stays: {migration}", "dim")
+    say.line("  stacks and schema stay as they are: migrations have only expanded it")
+    _ask(arguments, f"Bring {way.then.name} back?")
     functions = Functions(account, record.still_ours, say.line)
     tools = Tools(
         stacks=Stacks(account, {}), functions=functions, bucket=bucket, record=record, patience=arguments.patience
     )
-    steps = roll_back(tools, now, then)
-    with _locked(record, arguments):
-        if cut_off:
+    with _locked(record, arguments, say):
+        if _way_back(record) != way:
+            raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
+        steps = roll_back(tools, way.now, way.then)
+        if way.cut_off:
             back_out(steps, record, say)
         else:
-            if _resumed(record, "rollback", then) is None:
-                record.begin(Attempt(kind="rollback", release=then))
+            if _resumed(record, "rollback", way.then) is None:
+                record.begin(Attempt(kind="rollback", release=way.then))
             _carry_out(steps, tools, say)
-    say.line(f"{account.stage.name} is back at {then.name}.", "bold green")
+    say.line(f"{account.stage.name} is back at {way.then.name}. Stacks and schema are as they were.", "bold green")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayBack:
+    """From where one goes back, and to what."""
+
+    now: Release
+    then: Release
+    cut_off: Release | None  # of a deploy that had begun to switch functions; then ``then`` is what was there before
+
+
+def _way_back(record: Record) -> WayBack:
+    """What a way back would do with the record as it is. Raises Refused where there is nothing to go back to."""
+    now, attempt = record.releases.get(record.current), record.attempt
+    switched = attempt is not None and attempt.kind == "deploy" and SWITCHES & attempt.steps.keys()
+    cut_off = attempt.release if attempt and switched else None
+    then = now if cut_off else record.releases.get(now.previous) if now else None
+    if now is None or then is None:
+        raise Refused("There is nothing to go back to: no release was deployed before this one.")
+    return WayBack(now=now, then=then, cut_off=cut_off)
 
 
 # --- the parts of both -----------------------------------------------------------------------------------------------
@@ -160,14 +187,25 @@ def _resumed(record: Record, kind: str, release: Release) -> Attempt | None:
     return attempt if (attempt.kind, begun.name, begun.source, begun.stacks) == wanted else None
 
 
-def _half_switched(record: Record) -> str:
-    """The release of a deploy that was cut off when it had begun to switch functions; empty where there is none."""
-    attempt = record.attempt
-    return attempt.release.name if attempt and attempt.kind == "deploy" and SWITCHES & attempt.steps.keys() else ""
+def _check_account(arguments: argparse.Namespace, account: Account) -> None:
+    """Raises Refused where we are signed in to another account than the stage's, as far as somebody has said which."""
+    for said, where in ((account.stage.account, "infrastructure/config.py"), (arguments.account, "--account")):
+        if said and said != account.number:
+            raise Refused(f"You are in account {account.number}; {account.stage.name} belongs to {said} ({where}).")
+
+
+def _check_first(arguments: argparse.Namespace, account: Account) -> None:
+    """Raises Refused where nobody is asked, has named the account, or has ever deployed to it."""
+    named = account.stage.account or arguments.account
+    if arguments.yes and not named and not arguments.plan and not account.has_packages:
+        raise Refused(
+            f"{account.stage.name} has never been deployed to account {account.number}. Where that is meant, name it: "
+            f"ACCOUNT={account.number} (--account), or in infrastructure/config.py."
+        )
 
 
 @contextmanager
-def _locked(record: Record, arguments: argparse.Namespace) -> Iterator[None]:
+def _locked(record: Record, arguments: argparse.Namespace, say: Say) -> Iterator[None]:
     record.read()
     record.take(break_lock=arguments.break_lock)
     try:
@@ -175,9 +213,17 @@ def _locked(record: Record, arguments: argparse.Namespace) -> Iterator[None]:
     except Lost:
         raise
     except BaseException:
-        record.release()
+        _let_go(record, say)
         raise
-    record.release()
+    _let_go(record, say)
+
+
+def _let_go(record: Record, say: Say) -> None:
+    """Release the lock; where that fails it ends by itself, and what happened before is what is said."""
+    try:
+        record.release()
+    except (Lost, BotoCoreError, ClientError) as error:
+        say.line(f"The lock was not released ({error}); it ends by itself, {LEASE} s from now at most.", "yellow")
 
 
 def _instead_of(unfinished: Attempt | None, release: Release) -> Attempt:
@@ -218,7 +264,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except Refused as refused:
         say.line(str(refused), "bold red")
     except TookBack as failed:
-        say.line(f"It failed, and {arguments.stage} is as it was before: {failed}", "bold red")
+        say.line(
+            f"It failed: {failed}\nBoth functions of {arguments.stage} and their files are as they were before; "
+            "stacks and schema stay as they are now.",
+            "bold red",
+        )
     except Lost as lost:
         say.line(f"{lost} Nothing more was done, nor taken back ({KEY}).", "bold red")
     except (StackFailed, WentWrong, BotoCoreError, ClientError) as error:

@@ -29,15 +29,17 @@ class Account:
         self._made: dict[tuple[str, str], Any] = {}
 
     def client(self, service: str, region: str = REGION) -> Any:
-        """boto3's client of a service. A function's answer is waited for once, as long as it may take."""
+        """boto3's client of a service, which asks again where AWS is away for a moment."""
         if (service, region) not in self._made:
-            once = service == "lambda"
-            config = Config(
-                read_timeout=FUNCTION_TIMEOUT + 30 if once else 60,
-                retries={"total_max_attempts": 1} if once else {"total_max_attempts": 6, "mode": "standard"},
-            )
+            config = Config(read_timeout=60, retries={"total_max_attempts": 6, "mode": "standard"})
             self._made[service, region] = self._make(service, region_name=region, config=config)
         return self._made[service, region]
+
+    @cached_property
+    def invoker(self) -> Any:
+        """Lambda's client to invoke with: an answer is waited for once, as long as a function may take."""
+        config = Config(read_timeout=FUNCTION_TIMEOUT + 30, retries={"total_max_attempts": 1})
+        return self._make("lambda", region_name=REGION, config=config)
 
     @cached_property
     def identity(self) -> tuple[str, str]:

@@ -255,7 +255,7 @@ class Functions:
     def _asked(self, name: str, payload: str) -> tuple[Any, str, int]:
         """What a function answers; what it says instead, and for how many seconds it is worth asking again."""
         try:
-            answer = self._lambda.invoke(FunctionName=name, Payload=payload)
+            answer = self._account.invoker.invoke(FunctionName=name, Payload=payload)
         except ClientError as error:
             theirs = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 429  # Lambda's, or too much at once
             return None, f"{code_of(error)}: {error}", SOON if theirs else AGAIN.get(code_of(error), 0)

@@ -1,23 +1,22 @@
 """What a deploy would do, said before it is done: who and where, limits of the account, each stack, money a month."""
 
-import importlib
-import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import REGION, Stage
-from infrastructure.deploying.account import Account, Refused
+from infrastructure.costs import change, monthly
+from infrastructure.costs.bill import Change
+from infrastructure.deploying.account import Account, Refused, code_of
 from infrastructure.deploying.images import missing
 from infrastructure.deploying.record import Record, Release
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Changes, Stacks
 
-COSTS = "infrastructure.costs"  # monthly(templates) -> Decimal, in USD
+BACKUPS = "AWS::Backup::BackupSelection"  # where a stack has one, the account must let AWS Backup do it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +57,18 @@ QUOTAS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the stage's stacks cost a month when this is done, in USD, and what of it is new."""
+
+    monthly: Decimal
+    changes: Sequence[Change]
+
+    def __str__(self) -> str:
+        more = sum((each.after - each.before for each in self.changes), Decimal())
+        return f"≈ {self.monthly:.2f} USD a month, {more:+.2f}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What was found out; nothing of it has been done."""
@@ -67,8 +78,9 @@ class Plan:
     before: Release | None
     resumes: bool
     changes: Mapping[str, Changes]
-    limits: tuple[str, ...]  # not known, or not asked
-    costs: tuple[Decimal, Decimal] | None  # a month: now, and then
+    warnings: tuple[str, ...]
+    unknown: tuple[str, ...]
+    money: Money
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -79,29 +91,37 @@ class Plan:
         """All of it, line by line."""
         number, who = self.account.identity
         now = self.before.name if self.before else "nothing"
-        say.line(f"{self.account.stage.name} in {REGION}, account {number}, as {who}", "bold")
+        say.line(f"{self.account.stage.name} in account {number}, {REGION}", "bold")
+        say.line(f"  as {who}")
         say.line(f"  release {self.release.name} ({self.release.source}), where there is {now}")
         if self.resumes:
             say.line("  a deploy of it was cut off: what it has done is not done again")
         for what, changes in self.changes.items():
-            say.line(f"  stack {what}: {changes}", "dim" if changes.none else "")
+            say.line(f"  stack {what}: {changes}", "dim" if changes.none else "yellow" if changes.waits_for else "")
+            for each in (*changes.remade, *changes.kept):
+                said = "let go, and kept" if each in changes.kept else "removed or made anew, holds nothing"
+                say.line(f"    {said}: {each}", "yellow" if each in changes.kept else "dim")
             for each in changes.lost:
                 say.line(f"    REMOVED OR REPLACED: {each}", "bold red")
-        for limit in self.limits:
-            say.line(f"  not known: {limit}", "yellow")
-        if self.costs:
-            now_, then = self.costs
-            say.line(f"  ≈ {then:.2f} USD a month, {then - now_:+.2f}")
-        else:
-            say.line("  what it costs a month is not known here", "yellow")
+        for warning in self.warnings:
+            say.line(f"  {warning}", "bold red")
+        for each in self.unknown:
+            say.line(f"  not known: {each}", "yellow")
+        say.line(f"  {self.money}")
+        for service in self.money.changes:
+            say.line(f"    {service.service}: {service.before:.2f} → {service.after:.2f}", "dim")
 
 
 def make_plan(stacks: Stacks, record: Record, release: Release, *, resumes: bool) -> Plan:
     """Look at the account, and change nothing. Raises Refused, naming everything that stands in the way."""
     account = stacks.account
-    wrong = list(stacks.trouble())
+    wrong = [*stacks.trouble(), *_orphaned(stacks, record)]
+    warnings: list[str] = []
     unknown: list[str] = []
-    is_new = "network" in stacks.templates and stacks.deployed("network") is None
+    if not account.stage.alarms_to and account.stage.name != "dev":
+        said = "nobody hears the alarms: name an address in infrastructure/config.py (alarms_to)"
+        (wrong if account.stage.name == "production" else warnings).append(said)
+    is_new = "network" in stacks.templates and not stacks.stands("network")
     for quota in QUOTAS:
         if quota.once and not is_new:
             continue
@@ -113,16 +133,50 @@ def make_plan(stacks: Stacks, record: Record, release: Release, *, resumes: bool
             wrong.append(f"{quota.what}: {used} of {limit:g} are used, {needed} more are needed; ask for {quota.code}")
     wrong += missing(account, release.name)
     if wrong:
-        raise Refused("The account is not ready:\n" + "\n".join(f"  {each}" for each in wrong))
+        raise Refused(f"{account.stage.name} is not ready:\n" + "\n".join(f"  {each}" for each in wrong))
+    match _backs_up_aurora(stacks):
+        case False:
+            warnings.append(
+                "AWS Backup does not back up Aurora in this account. Once an account and region: aws backup "
+                f"update-region-settings --region {REGION} --resource-type-opt-in-preference Aurora=true"
+            )
+        case None:
+            unknown.append("whether AWS Backup may back up Aurora in this account (backup:DescribeRegionSettings)")
     return Plan(
         account=account,
         release=release,
         before=record.releases.get(record.current),
         resumes=resumes,
-        changes={what: stacks.plan(what) for what in stacks.templates},
-        limits=tuple(unknown),
-        costs=_costs(stacks),
+        changes=stacks.plan(),
+        warnings=tuple(warnings),
+        unknown=tuple(unknown),
+        money=_money(stacks),
     )
+
+
+def _orphaned(stacks: Stacks, record: Record) -> Iterator[str]:
+    """A release whose web function stands without its API: nothing leads to it, and another API has another address."""
+    if not record.current or "ApiId" in stacks.told:
+        return
+    function = stacks.account.stage.prefix
+    try:
+        stacks.account.client("lambda").get_function_configuration(FunctionName=function)
+    except ClientError as error:
+        if code_of(error) != "ResourceNotFoundException":
+            raise
+        return  # then Zappa makes both anew
+    yield f"the API of the function {function} is gone: docs/deploy.md says what helps (When it does not go on)"
+
+
+def _backs_up_aurora(stacks: Stacks) -> bool | None:
+    """Whether the account lets AWS Backup do what the stacks want of it; None where it does not say."""
+    if not any(f'"{BACKUPS}"' in template.body for template in stacks.templates.values()):
+        return True
+    try:
+        said = stacks.account.client("backup").describe_region_settings()
+    except (BotoCoreError, ClientError):
+        return None
+    return bool(said["ResourceTypeOptInPreference"].get("Aurora", False))
 
 
 def _limit(account: Account, quota: Quota) -> float | None:
@@ -133,16 +187,8 @@ def _limit(account: Account, quota: Quota) -> float | None:
         return None
 
 
-def _costs(stacks: Stacks) -> tuple[Decimal, Decimal] | None:
-    """What the stage's stacks cost now and then, where somebody can say so."""
-    if importlib.util.find_spec(COSTS) is None:
-        return None
-    monthly: Callable[[Mapping[str, Any]], Decimal] = importlib.import_module(COSTS).monthly
-    then = {template.name: json.loads(template.body) for template in stacks.templates.values()}
-    return monthly(dict(_deployed(stacks))), monthly(then)
-
-
-def _deployed(stacks: Stacks) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for what, template in stacks.templates.items():
-        if (now := stacks.deployed(what)) is not None:
-            yield template.name, now
+def _money(stacks: Stacks) -> Money:
+    there = {template.name: stacks.deployed(what) for what, template in stacks.templates.items()}
+    before = {name: template for name, template in there.items() if template is not None}
+    after = {template.name: json.loads(template.body) for template in stacks.templates.values()}
+    return Money(monthly(after), change(stacks.account.stage, before, after))

@@ -6,6 +6,7 @@ lock finds out before the next step. Whether a lock has expired is told by S3's 
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from infrastructure.deploying.account import Refused, code_of
 KEY = "deployment.json"
 LEASE = 300  # seconds: a lock whose holder has written nothing for so long may be taken
 RENEWED = 60  # seconds between two writes of a holder that works
+SURE = 2 * RENEWED  # seconds after a write within which nobody asks whether the lock is still ours
 KEPT = 10  # releases, with their packages
 
 
@@ -41,7 +43,7 @@ class Release:
     package: str = ""  # its key in the bucket of packages
     sha256: str = ""
     previous: str = ""  # the release that was deployed before
-    migrations: tuple[str, ...] = ()
+    migrations: tuple[str, ...] = ()  # that it brought; they stay when it goes
     at: str = ""
 
     @classmethod
@@ -70,7 +72,9 @@ class Record:
         self._s3, self._bucket, self._owner = s3, bucket, owner
         self._id = uuid.uuid4().hex
         self._guard = threading.Lock()
-        self._over, self._lost = threading.Event(), threading.Event()
+        self._over = threading.Event()
+        self._lost = threading.Event()
+        self._written = 0.0
         self._etag = ""
         self._told: dict[str, Any] = {}
         self.attempt: Attempt | None = None
@@ -104,13 +108,19 @@ class Record:
         lock = self._told.get("lock")
         return f"{lock['owner']}, since {lock['since']}" if lock and self._idle < LEASE else ""
 
-    def take(self, *, break_lock: bool = False) -> None:
-        """Take the lock, and keep it until `release`. Raises Held, unless it has expired or is to be broken."""
+    def check_free(self, *, break_lock: bool = False) -> None:
+        """Raises Held where somebody has the lock, unless it is to be broken."""
         if (holder := self.holder()) and not break_lock:
             raise Held(
                 f"This stage is being deployed by {holder}. Wait for it: its lock ends {LEASE} s after its last sign "
                 "of life. If you know that it is dead: --break-lock."
             )
+
+    def take(self, *, break_lock: bool = False) -> None:
+        """Take the lock, and keep it until `release`. Raises Held, unless it has expired or is to be broken."""
+        self.check_free(break_lock=break_lock)
+        self._over.clear()
+        self._lost.clear()
         self._told["lock"] = {"owner": self._owner, "id": self._id, "since": _now()}
         try:
             self._write()
@@ -125,6 +135,21 @@ class Record:
             self._told["lock"] = None
             self._write()
 
+    def still_ours(self) -> bool:
+        """Whether we hold the lock: asked within a step that lasts. After a silence (a laptop that slept) S3 tells."""
+        with self._guard:
+            if not self._written or self._lost.is_set() or self._over.is_set():
+                return False
+            if (silent := time.time() - self._written) < SURE:
+                return True
+            try:
+                self._write()
+            except Lost:
+                return False
+            except (BotoCoreError, ClientError):
+                return silent < LEASE
+            return True
+
     def _keep(self) -> None:
         while not self._over.wait(RENEWED):
             with self._guard:
@@ -133,13 +158,9 @@ class Record:
                 try:
                     self._write()
                 except Lost:
-                    return  # the next step finds out
+                    return  # the next step finds out, and who asks still_ours within one
                 except (BotoCoreError, ClientError):
                     continue  # S3 is away for a moment; the lease is longer than that
-
-    def still_ours(self) -> bool:
-        """Whether the lock is not known to be lost: who renews it finds out, within RENEWED seconds."""
-        return not self._lost.is_set()
 
     # --- what is written ---------------------------------------------------------------------------------------------
     def change(self, make: Callable[["Record"], object]) -> None:
@@ -205,6 +226,7 @@ class Record:
                 raise Lost("Somebody else has written the record of this stage.") from None
             answer = found
         self._etag = answer["ETag"]
+        self._written = time.time()
 
 
 def begun(record: Record) -> Attempt:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mimetypes
+import re
 import subprocess
 import tempfile
 import zipfile
@@ -20,6 +21,7 @@ from infrastructure.hand_over import REPOSITORY
 
 STATIC = "staticfiles/"
 MANIFEST = f"{STATIC}staticfiles.json"
+SETTINGS = "zappa_settings.py"  # what Zappa tells its handler, in the package
 FOREVER = "public, max-age=31536000, immutable"  # a name with a hash in it never means anything else
 
 
@@ -36,13 +38,18 @@ def of_checkout(tag: str) -> Release:
     return Release(name=tag or commit, source=source)
 
 
-def of_package(archive: Path) -> Release:
-    """The release that a package says it is."""
+def of_package(archive: Path, stage: str) -> Release:
+    """The release that a package says it is. Raises Refused where it is none, or was made for another stage."""
     try:
         with zipfile.ZipFile(archive) as opened:
             name = opened.read(packages.RELEASE).decode().strip()
+            told = opened.read(SETTINGS).decode()
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise Refused(f"{archive} is no package of the shop: {error}.") from None
+    made_for = re.search(r"^API_STAGE='(.*)'$", told, re.MULTILINE)
+    if made_for is None or made_for[1] != stage:
+        said = made_for[1] if made_for else "no stage"
+        raise Refused(f"{archive} was made for {said}, not for {stage}: make package STAGE={stage}.")
     return Release(name=name, source=hashlib.sha256(archive.read_bytes()).hexdigest()[:12])
 
 
@@ -55,8 +62,13 @@ def _git(*words: str) -> str:
 
 def _changes() -> str:
     untracked = _git("ls-files", "--others", "--exclude-standard").splitlines()
-    contents = [hashlib.sha256((REPOSITORY / name).read_bytes()).hexdigest() for name in untracked]
+    contents = [hashlib.sha256(_content(REPOSITORY / name)).hexdigest() for name in untracked]
     return "\n".join((_git("diff", "HEAD", "--binary"), *map(" ".join, zip(untracked, contents, strict=True))))
+
+
+def _content(path: Path) -> bytes:
+    """What git would keep of it: of a link, where it leads."""
+    return bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 class Bucket:
@@ -114,10 +126,24 @@ class Bucket:
 
     def _build(self, release: Release, folder: Path) -> Path:
         settings: dict[str, Any] = json.loads((REPOSITORY / "zappa_settings.json").read_text())
-        return packages.build(
-            self._account.stage.name,
-            settings["shared"]["architecture"],
-            folder / "package",
-            lambda _: None,
-            release=release.name,
+        _check_unchanged(release)
+        try:
+            archive = packages.build(
+                self._account.stage.name,
+                settings["shared"]["architecture"],
+                folder / "package",
+                lambda _: None,
+                release=release.name,
+            )
+        except SystemExit as said:
+            raise Refused(f"The package cannot be made here: {said}") from None
+        _check_unchanged(release)
+        return archive
+
+
+def _check_unchanged(release: Release) -> None:
+    """The package is made long after the plan. Raises Refused where the checkout is another by then."""
+    if (now := of_checkout(release.name)).source != release.source:
+        raise Refused(
+            f"The checkout has changed since the plan: it was {release.source}, and is {now.source}. Run it again."
         )

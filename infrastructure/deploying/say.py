@@ -26,6 +26,10 @@ class Say:
         self._timed("[green]✓[/]", name, f"{time.monotonic() - began:.1f} s", said)
         return said or "done"
 
+    def waiting(self, text: str) -> None:
+        """What is going on at AWS meanwhile."""
+        self._timed("[dim]·[/]", text)
+
     def skipped(self, name: str, said: str) -> None:
         """A step that was taken by the run before."""
         self._timed("[green]✓[/]", name, "done before", said)

@@ -205,6 +205,7 @@ class StageHere:
             return archive
         with zipfile.ZipFile(archive, "w") as written:
             written.writestr("vibecode/release.txt", f"{release}\n")
+            written.writestr("zappa_settings.py", f"API_STAGE='{STAGE}'\n")
             written.writestr("staticfiles/shop.css", release)
             written.writestr(f"staticfiles/shop.{release}.css", release)
             written.writestr("staticfiles/staticfiles.json", json.dumps({"paths": {"shop.css": f"shop.{release}.css"}}))
@@ -213,7 +214,8 @@ class StageHere:
     def command(self, what: str, *words: str, release: str = "") -> list[str]:
         """The command line of a deploy, or of the way back."""
         given = ["--templates", str(self.folder / "stacks"), "--package", str(self.package(release))] if release else []
-        return [sys.executable, "-m", "infrastructure.deploying", what, "--stage", STAGE, "--yes", *given, *words]
+        asked = ["--stage", STAGE, "--yes", "--account", LOCAL_ACCOUNT]
+        return [sys.executable, "-m", "infrastructure.deploying", what, *asked, *given, *words]
 
     def start(self, what: str, *words: str, release: str = "", blow: Blow | None = None) -> "subprocess.Popen[str]":
         """Let it run by itself; a blow kills it on its way."""

@@ -279,7 +279,7 @@ def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None
 
     assert done.returncode == 1, done.stdout
     assert "/healthz answers 502" in done.stdout
-    assert "dev is as it was before" in done.stdout
+    assert "Both functions of dev and their files are as they were before" in done.stdout
     assert done.stdout.index("✓ back: web: the switch") < done.stdout.index("✓ back: worker"), "who asks goes first"
     assert stage.releases == (good, good)
     assert stage.record == {**before, "attempt": None}

@@ -18,13 +18,13 @@ from botocore.stub import ANY, Stubber
 
 from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
-from infrastructure.deploying import functions, plan, stacks
+from infrastructure.deploying import functions, stacks
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.confidential import complete_settings, origin_parameters
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import Functions, WentWrong
 from infrastructure.deploying.images import look_for, missing, run_image
-from infrastructure.deploying.plan import make_plan
+from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import Attempt, Lost, Release
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.stacks import StackFailed, Stacks, Template
@@ -45,7 +45,7 @@ class Aws:
 
     def __init__(self) -> None:
         self.stubs: dict[tuple[str, str], Stubber] = {}
-        self.account = Account(STAGES["dev"], self._make)
+        self.account = Account(STAGES["dev"], self.make)
         self("sts").add_response("get_caller_identity", {"Account": NUMBER, "Arn": f"arn:aws:iam::{NUMBER}:user/me"})
 
     def __call__(self, service: str, region: str = REGION) -> Stubber:
@@ -56,17 +56,34 @@ class Aws:
             self.stubs[service, region].activate()
         return self.stubs[service, region]
 
-    def _make(self, service: str, *, region_name: str, **_: object) -> Any:
+    def make(self, service: str, *, region_name: str, **_: object) -> Any:
+        """As boto3.client does."""
         return self(service, region_name).client
 
-    def is_now(self, status: str, **more: Any) -> None:
-        """A question about the stack network."""
+    def is_now(self, status: str, name: str = NAME, **more: Any) -> None:
+        """A question about a stack: network, where no other is named."""
         cloud = self("cloudformation")
         if status:
-            answer = {"Stacks": [{**STACK, "StackStatus": status, **more}]}
-            cloud.add_response("describe_stacks", answer, {"StackName": NAME})
+            answer = {"Stacks": [{**STACK, "StackName": name, "StackStatus": status, **more}]}
+            cloud.add_response("describe_stacks", answer, {"StackName": name})
         else:
-            cloud.add_client_error("describe_stacks", "ValidationError", expected_params={"StackName": NAME})
+            cloud.add_client_error("describe_stacks", "ValidationError", expected_params={"StackName": name})
+
+    def is_carried_out(self) -> None:
+        """The change set of the stack network; what it makes goes again where it fails."""
+        asked = {"StackName": NAME, "ChangeSetName": ARN, "RetainExceptOnCreate": True}
+        self("cloudformation").add_response("execute_change_set", {}, asked)
+
+    def has_events(self, *told: tuple[str, str, str]) -> None:
+        """What happened to the stack network: resource, status, reason; the last thing first."""
+        events = [
+            {
+                "StackId": ARN, "EventId": str(n), "StackName": NAME, "Timestamp": NOW,
+                "LogicalResourceId": name, "ResourceStatus": status, "ResourceStatusReason": reason,
+            }
+            for n, (name, status, reason) in enumerate(told)
+        ]  # fmt: skip
+        self("cloudformation").add_response("describe_stack_events", {"StackEvents": events}, {"StackName": NAME})
 
     def is_changed(self, kind: str, changes: list[dict[str, Any]] | None, **expected: Any) -> None:
         """A change set of the stack network, made and looked at; without changes only made."""
@@ -106,9 +123,10 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     made.done()
 
 
-def change(action: str, kind: str, name: str, replacement: str = "False") -> dict[str, Any]:
+def change(action: str, kind: str, name: str, replacement: str = "False", policy: str = "") -> dict[str, Any]:
     about = {"Action": action, "ResourceType": kind, "LogicalResourceId": name}
-    return {"Type": "Resource", "ResourceChange": about | ({"Replacement": replacement} if action == "Modify" else {})}
+    about |= {"Replacement": replacement} if action == "Modify" else {}
+    return {"Type": "Resource", "ResourceChange": about | ({"PolicyAction": policy} if policy else {})}
 
 
 # --- stacks ----------------------------------------------------------------------------------------------------------
@@ -117,8 +135,8 @@ def test_a_new_stack_is_made_by_a_change_set_and_then_protected(aws: Aws) -> Non
     aws.is_now("")
     aws.is_now("")  # which outputs there are
     role = f"arn:aws:iam::{NUMBER}:role/maker"
-    aws.is_changed("CREATE", [], TemplateBody=BODY, ImportExistingResources=True, RoleARN=role)
-    cloud.add_response("execute_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+    aws.is_changed("CREATE", [], TemplateBody=BODY, RoleARN=role)
+    aws.is_carried_out()
     aws.is_now("CREATE_COMPLETE")
     protect = {"StackName": NAME, "EnableTerminationProtection": True}
     cloud.add_response("update_termination_protection", {"StackId": ARN}, protect)
@@ -126,17 +144,27 @@ def test_a_new_stack_is_made_by_a_change_set_and_then_protected(aws: Aws) -> Non
     assert Stacks(aws.account, {"network": NETWORK}, role=role).apply("network") == "new, 1 resources"
 
 
-def test_what_is_left_of_a_first_creation_that_failed_makes_way_and_what_outlived_it_is_taken_in(aws: Aws) -> None:
+def test_what_is_left_of_a_first_creation_that_failed_makes_way(aws: Aws) -> None:
     cloud = aws("cloudformation")
     aws.is_now("ROLLBACK_COMPLETE")
     cloud.add_response("delete_stack", {}, {"StackName": NAME})
     aws.is_now("")
     aws.is_now("")
-    aws.is_changed("CREATE", [], TemplateBody=BODY, ImportExistingResources=True)
-    cloud.add_response("execute_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+    aws.is_changed("CREATE", [], TemplateBody=BODY)
+    aws.is_carried_out()
     aws.is_now("CREATE_COMPLETE")
 
     Stacks(aws.account, {"network": replace(NETWORK, protected=False)}).apply("network")
+
+
+def test_what_does_not_make_way_is_named_with_the_page_that_says_what_helps(aws: Aws) -> None:
+    aws.is_now("ROLLBACK_COMPLETE")
+    aws("cloudformation").add_response("delete_stack", {}, {"StackName": NAME})
+    aws.is_now("DELETE_FAILED")
+    aws.has_events(("Cluster", "DELETE_FAILED", "it protects itself"), (NAME, "DELETE_IN_PROGRESS", "User Initiated"))
+
+    with pytest.raises(StackFailed, match=r"is DELETE_FAILED: Cluster: it protects itself. docs/deploy.md says how"):
+        Stacks(aws.account, {"network": NETWORK}).apply("network")
 
 
 def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:
@@ -147,8 +175,7 @@ def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:
     aws.is_now("UPDATE_COMPLETE")
     aws.is_now("UPDATE_COMPLETE")
     aws.is_changed("UPDATE", [], TemplateURL=f"https://{bucket}.s3.{REGION}.amazonaws.com/{key}")
-    cloud = aws("cloudformation")
-    cloud.add_response("execute_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+    aws.is_carried_out()
     aws.is_now("UPDATE_COMPLETE")
 
     Stacks(aws.account, {"network": replace(NETWORK, body=body, protected=False)}).apply("network")
@@ -156,7 +183,6 @@ def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:
 
 def test_a_plan_names_what_is_replaced_from_every_page_and_leaves_no_change_set(aws: Aws) -> None:
     cloud = aws("cloudformation")
-    aws.is_now("UPDATE_COMPLETE")
     aws.is_now("UPDATE_COMPLETE")
     aws.is_changed("UPDATE", None, TemplateBody=BODY)
     asked = {"StackName": NAME, "ChangeSetName": ARN}
@@ -172,11 +198,38 @@ def test_a_plan_names_what_is_replaced_from_every_page_and_leaves_no_change_set(
     )
     cloud.add_response("delete_change_set", {}, asked)
 
-    found = Stacks(aws.account, {"network": NETWORK}).plan("network")
+    found = Stacks(aws.account, {"network": NETWORK}).plan()["network"]
 
     assert found.made == ["AWS::EC2::VPC Other"]
     assert found.modified == ["AWS::EC2::VPC Vpc"]
     assert found.lost == ["AWS::EC2::NatGateway Nat", "AWS::EC2::Subnet Zone"]
+
+
+# What each release of a function at the edge, of an API's answers and of a container brings along; and what never may.
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (change("Remove", "AWS::Lambda::Version", "It", policy="Retain"), "remade"),
+        (change("Remove", "AWS::ApiGateway::Deployment", "It", policy="Retain"), "remade"),
+        (change("Modify", "AWS::ECS::TaskDefinition", "It", "True", "ReplaceAndDelete"), "remade"),
+        (change("Remove", "AWS::S3::Bucket", "It", policy="Retain"), "kept"),
+        (change("Remove", "AWS::S3::Bucket", "It", policy="Delete"), "lost"),
+        (change("Remove", "AWS::S3::Bucket", "It"), "lost"),
+        (change("Modify", "AWS::RDS::DBCluster", "It", "True", "ReplaceAndRetain"), "lost"),
+        (change("Modify", "AWS::RDS::DBCluster", "It", "True", "ReplaceAndSnapshot"), "lost"),
+        (change("Dynamic", "AWS::RDS::DBCluster", "It"), "lost"),
+        (change("SyncWithActual", "AWS::RDS::DBCluster", "It"), "modified"),
+    ],
+)
+def test_lost_is_what_held_something_and_the_shop_no_longer_has(aws: Aws, made: dict[str, Any], kind: str) -> None:
+    aws.is_now("UPDATE_COMPLETE")
+    aws.is_changed("UPDATE", [made], TemplateBody=BODY)
+    aws("cloudformation").add_response("delete_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+
+    found = Stacks(aws.account, {"network": NETWORK}).plan()["network"]
+
+    named = f"{made['ResourceChange']['ResourceType']} It"
+    assert {each: getattr(found, each) for each in stacks.KINDS if getattr(found, each)} == {kind: [named]}
 
 
 def test_what_the_plan_did_not_show_is_not_lost(aws: Aws) -> None:
@@ -191,26 +244,17 @@ def test_what_the_plan_did_not_show_is_not_lost(aws: Aws) -> None:
 
 
 def test_a_stack_that_fails_says_what_failed_first(aws: Aws) -> None:
-    cloud = aws("cloudformation")
     aws.is_now("UPDATE_COMPLETE")
     aws.is_now("UPDATE_COMPLETE")
     aws.is_changed("UPDATE", [], TemplateBody=BODY)
-    cloud.add_response("execute_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+    aws.is_carried_out()
     aws.is_now("UPDATE_ROLLBACK_COMPLETE")
-    told = [
+    aws.has_events(
         ("Subnet", "CREATE_FAILED", "Resource creation cancelled"),
         ("Vpc", "CREATE_FAILED", "The limit of VPCs is reached"),
         (NAME, "UPDATE_IN_PROGRESS", "User Initiated"),
         ("Old", "CREATE_FAILED", "of last year"),
-    ]
-    events = [
-        {
-            "StackId": ARN, "EventId": str(n), "StackName": NAME, "Timestamp": NOW,
-            "LogicalResourceId": name, "ResourceStatus": status, "ResourceStatusReason": reason,
-        }
-        for n, (name, status, reason) in enumerate(told)
-    ]  # fmt: skip
-    cloud.add_response("describe_stack_events", {"StackEvents": events}, {"StackName": NAME})
+    )
 
     with pytest.raises(StackFailed) as failed:
         Stacks(aws.account, {"network": NETWORK}).apply("network")
@@ -227,6 +271,39 @@ def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.M
         Stacks(aws.account, {"network": NETWORK}).apply("network")
 
 
+def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "POLLED", 0)
+    for status in ("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE"):
+        aws.is_now(status)
+    heard: list[str] = []
+
+    assert list(Stacks(aws.account, {"network": NETWORK}, hear=heard.append).trouble()) == []
+    assert heard == [f"{NAME} is CREATE_IN_PROGRESS"], "and then again after half a minute"
+
+
+@pytest.mark.parametrize(
+    ("status", "helps"),
+    [
+        ("UPDATE_ROLLBACK_FAILED", "continue its roll-back"),
+        ("ROLLBACK_FAILED", "docs/deploy.md says how it is cleared"),
+    ],
+)
+def test_what_cloudformation_is_stuck_with_is_said_by_the_plan(aws: Aws, status: str, helps: str) -> None:
+    aws.is_now(status)
+
+    [said] = Stacks(aws.account, {"network": NETWORK}).trouble()
+
+    assert said.startswith(f"{NAME} is {status}: ")
+    assert helps in said
+
+
+# --- what a stack is told --------------------------------------------------------------------------------------------
+def named(what: str, **template: Any) -> Template:
+    """A stack of the stage, with this in its template."""
+    body = json.dumps({"Resources": {}, **template})
+    return replace(NETWORK, what=what, name=f"vibecode-dev-{what}", protected=False, body=body)
+
+
 def test_a_parameter_that_nobody_tells_is_named(aws: Aws) -> None:
     needs = replace(NETWORK, body='{"Parameters":{"ApiId":{"Type":"String"}},"Resources":{}}')
     aws.is_now("UPDATE_COMPLETE")
@@ -236,9 +313,52 @@ def test_a_parameter_that_nobody_tells_is_named(aws: Aws) -> None:
         Stacks(aws.account, {"network": needs}).apply("network")
 
 
+@pytest.mark.parametrize("needs", [
+    {"Parameters": {"ApiId": {"Type": "String"}}},
+    {"Resources": {"A": {"Type": "AWS::SSM::Parameter", "Properties": {"Value": {"Fn::ImportValue": "ApiId"}}}}},
+])  # fmt: skip
+def test_a_plan_refuses_what_only_a_later_stack_puts_out(aws: Aws, needs: dict[str, Any]) -> None:
+    later = {"Outputs": {"ApiId": {"Value": "x", "Export": {"Name": "ApiId"}}}}
+    both = [named("network", **needs), named("front", **later)]
+    for each in both:
+        aws.is_now("UPDATE_COMPLETE", each.name)
+
+    with pytest.raises(Refused, match=f"{NAME} needs ApiId, which no stack before it puts out"):
+        Stacks(aws.account, {each.what: each for each in both}).plan()
+
+
+def test_what_nobody_tells_stays_as_it_was_and_only_what_is_new_has_its_default(aws: Aws) -> None:
+    later = {"Type": "String", "Default": "pending.invalid"}
+    front = named("network", Parameters={"ApiDomain": later, "New": later})
+    was = [{"ParameterKey": "ApiDomain", "ParameterValue": "api.example"}]
+    aws.is_now("UPDATE_COMPLETE")
+    aws.is_now("UPDATE_COMPLETE", Parameters=was)
+    told = [{"ParameterKey": "ApiDomain", "UsePreviousValue": True}]
+    aws.is_changed("UPDATE", [], TemplateBody=front.body, Parameters=told)
+    aws.is_carried_out()
+    aws.is_now("UPDATE_COMPLETE")
+
+    Stacks(aws.account, {"network": front}).apply("network")
+
+
+def test_what_another_stack_still_takes_is_not_taken_back_in_one_release(aws: Aws) -> None:
+    key, user = named("foundation"), named("network")
+    aws.is_now("UPDATE_COMPLETE", key.name, Outputs=[{"OutputKey": "K", "OutputValue": "arn", "ExportName": "key"}])
+    aws.is_now("UPDATE_COMPLETE")
+    cloud = aws("cloudformation")
+    for each, now in ((key, {}), (user, {"Resources": {"A": {"Properties": {"Key": {"Fn::ImportValue": "key"}}}}})):
+        aws.is_now("UPDATE_COMPLETE", each.name)
+        asked = {"StackName": each.name, "TemplateStage": "Original"}
+        cloud.add_response("get_template", {"TemplateBody": json.dumps(now)}, asked)
+
+    with pytest.raises(Refused, match=f"{key.name} no longer puts out key, which {NAME} still takes"):
+        Stacks(aws.account, {"foundation": key, "network": user}).plan()
+
+
 def test_outputs_of_another_region_fill_parameters_also_by_what_others_call_them(aws: Aws) -> None:
     body = json.dumps({"Parameters": {n: {"Type": "String"} for n in ("WebAclArn", "PublicDomain")}, "Resources": {}})
     edge = replace(NETWORK, what="worldwide", name="vibecode-dev-worldwide", region=EDGE_REGION)
+    edge = replace(edge, body='{"Resources":{},"Outputs":{"WebAclArn":{},"PublicUrl":{}}}')
     outputs = {"WebAclArn": "arn:acl", "PublicUrl": "https://shop.example"}
     told = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
     stack = {**STACK, "StackName": edge.name, "StackStatus": "UPDATE_COMPLETE", "Outputs": told}
@@ -248,10 +368,11 @@ def test_outputs_of_another_region_fill_parameters_also_by_what_others_call_them
     filled = {"WebAclArn": "arn:acl", "PublicDomain": "shop.example"}
     parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in filled.items()]
     aws.is_changed("UPDATE", [], TemplateBody=body, Parameters=parameters)
-    cloud = aws("cloudformation")
-    cloud.add_response("delete_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+    aws.is_carried_out()
+    aws.is_now("UPDATE_COMPLETE")
 
-    Stacks(aws.account, {"worldwide": edge, "network": replace(NETWORK, body=body)}).plan("network")
+    both = {"worldwide": edge, "network": replace(NETWORK, body=body, protected=False)}
+    Stacks(aws.account, both).apply("network")
 
 
 # --- the account -----------------------------------------------------------------------------------------------------
@@ -279,13 +400,83 @@ def test_every_limit_that_a_new_stage_would_meet_is_named(aws: Aws) -> None:
     assert "elastic" not in said
 
 
-def test_a_plan_says_what_the_month_will_cost_where_somebody_knows(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    known: Any = SimpleNamespace(monthly=lambda templates: Decimal(40 * len(templates)))
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: known)
-    monkeypatch.setattr("importlib.import_module", lambda _: known)
-    aws.is_now("")
+def planned(aws: Aws, stage: str = "dev", *, current: str = "", **templates: Template) -> Plan:
+    """A plan for these stacks, in an account with no limit that matters."""
+    limited(aws, "L-B99A9384", "lambda", 1000)
+    account = Account(STAGES[stage], aws.make)
+    record: Any = SimpleNamespace(releases={}, current=current)
+    return make_plan(Stacks(account, templates), record, Release(name="r", source="s"), resumes=False)
 
-    assert plan._costs(Stacks(aws.account, {"network": NETWORK})) == (Decimal(0), Decimal(40))
+
+def test_a_plan_says_what_each_service_will_cost_a_month(aws: Aws) -> None:
+    before = {"Resources": {"Nat": {"Type": "AWS::EC2::NatGateway", "Properties": {}}}}
+    body = json.dumps(
+        before | {"Resources": before["Resources"] | {"Key": {"Type": "AWS::KMS::Key", "Properties": {}}}}
+    )
+    for _ in range(3):  # whether something is wrong with it, whether it is there, and what of it changes
+        aws.is_now("UPDATE_COMPLETE")
+    aws.is_changed("UPDATE", [], TemplateBody=body)
+    aws("cloudformation").add_response("delete_change_set", {}, {"StackName": NAME, "ChangeSetName": ARN})
+    aws.is_now("UPDATE_COMPLETE")
+    asked = {"StackName": NAME, "TemplateStage": "Original"}
+    aws("cloudformation").add_response("get_template", {"TemplateBody": json.dumps(before)}, asked)
+
+    money = planned(aws, network=replace(NETWORK, body=body)).money
+
+    assert [(each.service, each.before, each.after) for each in money.changes] == [("KMS", Decimal(0), Decimal(1))]
+    assert str(money).endswith("USD a month, +1.00")
+
+
+def test_all_of_a_stage_that_is_new_is_a_change_of_the_bill(aws: Aws) -> None:
+    key = named("foundation", Resources={"Key": {"Type": "AWS::KMS::Key", "Properties": {}}})
+    for _ in range(3):
+        aws.is_now("", key.name)
+
+    money = planned(aws, foundation=key).money
+
+    assert sum(each.after - each.before for each in money.changes) == money.monthly > 0
+
+
+def test_where_nobody_hears_the_alarms_staging_is_warned_and_production_refused(aws: Aws) -> None:
+    assert [said for said in planned(aws, "staging").warnings if "alarms_to" in said]
+    assert not planned(aws, "dev").warnings
+
+    with pytest.raises(Refused, match="production is not ready:\n  nobody hears the alarms"):
+        planned(aws, "production")
+
+
+@pytest.mark.parametrize(
+    ("told", "warned", "unknown"),
+    [({"Aurora": True}, 0, 0), ({"Aurora": False}, 1, 0), ({"DynamoDB": True}, 1, 0), (None, 0, 1)],
+)
+def test_an_account_in_which_aws_backup_leaves_aurora_out_is_told_so_with_the_command(
+    aws: Aws, told: dict[str, bool] | None, warned: int, unknown: int
+) -> None:
+    kept = named("data", Resources={"Kept": {"Type": "AWS::Backup::BackupSelection", "Properties": {}}})
+    for _ in range(3):
+        aws.is_now("", kept.name)
+    backup = aws("backup")
+    if told is None:
+        backup.add_client_error("describe_region_settings", "AccessDeniedException")
+    else:
+        backup.add_response("describe_region_settings", {"ResourceTypeOptInPreference": told})
+
+    found = planned(aws, data=kept)
+
+    command = "aws backup update-region-settings --region eu-north-1 --resource-type-opt-in-preference Aurora=true"
+    assert [command in said for said in found.warnings] == [True] * warned
+    assert [said for said in found.unknown if "AWS Backup" in said] == list(found.unknown)
+    assert len(found.unknown) == unknown
+
+
+def test_a_release_whose_api_is_gone_is_not_led_to_another_by_the_way(aws: Aws) -> None:
+    asked = {"FunctionName": "vibecode-dev"}
+    aws("lambda").add_response("get_function_configuration", {}, asked)
+    aws("lambda").add_client_error("get_function_configuration", "ResourceNotFoundException", expected_params=asked)
+
+    with pytest.raises(Refused, match="the API of the function vibecode-dev is gone"):
+        planned(aws, current="one")
+    planned(aws, current="one")  # Zappa makes both anew
 
 
 def test_the_roles_are_made_by_the_masters_secret_statement_by_statement_also_of_a_cluster_that_sleeps(

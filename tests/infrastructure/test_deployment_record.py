@@ -53,6 +53,51 @@ def test_whoever_lost_the_lock_can_write_nothing_more(record: Callable[[str], Re
     assert record("me").attempt == Attempt(kind="deploy", release=release("one"), steps={"worker": "begun"})
 
 
+def test_whoever_lost_the_lock_finds_out_within_a_step(
+    record: Callable[[str], Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWED", 0.02)
+    mine = record("me")
+    assert not mine.still_ours(), "nobody has taken it"
+    mine.take()
+    assert mine.still_ours()
+
+    yours = record("you")
+    yours.take(break_lock=True)
+
+    until(lambda: not mine.still_ours(), 20, "who gives signs of life hears of it")
+    assert yours.still_ours()
+    yours.release()
+    assert not yours.still_ours()
+
+
+def test_after_a_silence_the_record_tells_whose_the_lock_is(
+    record: Callable[[str], Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SURE", 0)  # as after a night in a closed laptop
+    mine = record("me")
+    mine.take()
+    assert mine.still_ours()
+
+    yours = record("you")
+    yours.take(break_lock=True)
+
+    assert not mine.still_ours()
+    yours.release()
+
+
+def test_a_record_is_taken_again_after_it_was_released(
+    record: Callable[[str], Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEWED", 0.02)
+    mine = record("me")
+    for _ in range(2):
+        mine.take()
+        written = mine._written
+        until(lambda before=written: mine._written != before, 20, "it gives signs of life")  # type: ignore[misc]  # bound
+        mine.release()
+
+
 def test_a_lock_without_a_sign_of_life_may_be_taken(
     record: Callable[[str], Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ TAGS = ("app", "cost-centre", "data-class", "stage")
 # Deeds for which AWS knows no resource: they are allowed on "*" or not at all.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 WITHOUT_RESOURCE = {
+    "backup:DescribeRegionSettings": "before anything is deployed",
     "cloudwatch:PutMetricData": "metrics have no ARN",
     "ec2:AssignPrivateIpAddresses": "a function in the VPC",
     "ec2:CreateNetworkInterface": "a function in the VPC",

@@ -30,7 +30,7 @@ def test_every_log_that_the_database_writes_has_an_end_and_our_key(
     templates: Mapping[str, Template], stage: str
 ) -> None:
     data = templates[f"vibecode-{stage}-data"]
-    [cluster] = [each for each in resources(of_stage(templates, stage), "AWS::RDS::DBCluster")]
+    [cluster] = resources(of_stage(templates, stage), "AWS::RDS::DBCluster")
     logs = {each["LogGroupName"]: each for each in found(data, "AWS::Logs::LogGroup").values()}
 
     assert cluster.properties["EnableCloudwatchLogsExports"] == ["postgresql"]

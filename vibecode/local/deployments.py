@@ -78,21 +78,24 @@ def correct_deployments(endpoint: str) -> None:
 
 
 def _correct_change_sets() -> None:
-    """Know what a stack was told and puts out after a change set too, and take one that changes nothing.
+    """Know what a stack was told, puts out and takes after a change set too, and take one that changes nothing.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html
     """
-    from moto.cloudformation.models import ChangeSet
+    from moto.cloudformation.models import ChangeSet, cloudformation_backends
     from moto.cloudformation.responses import CloudFormationResponse
 
     apply = ChangeSet.apply
 
     def apply_and_remember(change_set: Any) -> None:
-        apply(change_set)
         stack = change_set.stack
+        exports = cloudformation_backends[stack.account_id][stack.region_name].exports
+        stack.cross_stack_resources = stack.resource_map.cross_stack_resources = exports
+        apply(change_set)
         stack.template, stack.parameters = change_set.template, change_set.parameters
         stack._parse_template()  # noqa: SLF001 -- as moto's own update does
         stack.output_map = stack._create_output_map()  # noqa: SLF001 -- moto has no public way
+        exports.update({export.name: export for export in stack.exports})
 
     refuse_same = CloudFormationResponse._validate_different_update  # noqa: SLF001 -- the same
 
