@@ -35,7 +35,7 @@ def account() -> Account:
 
     def make(service: str, **_: object) -> Any:
         found: Any = aws.client  # any service
-        return found(service)
+        return found(service, seconds=120)  # until all of the local AWS is there, also on a busy machine
 
     return Account(STAGES["dev"], make)
 
