@@ -1,4 +1,4 @@
-"""What every other stack of a stage stands on: its key, the bucket of packages, the bucket of access logs.
+"""What every other stack of a stage stands on: its key, two buckets, and the limit of what its roles can be allowed.
 
 Deployed first: the templates of the others are too large to be sent and are read from the bucket of packages.
 """
@@ -10,7 +10,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from infrastructure.parts import accept, forgetting, private_bucket, replaced_for
+from infrastructure.deploying_rights import LIMIT, limiting
+from infrastructure.parts import accept, accept_wildcards, forgetting, private_bucket, replaced_for
 from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
@@ -20,7 +21,7 @@ MORE = {"events": ("kms:DescribeKey", "kms:ReEncrypt*")}
 
 
 class Foundation(cdk.Stack):
-    """The key and two buckets. They outlive their stack."""
+    """The key and two buckets, which outlive their stack, and the limit, which the pipeline cannot change."""
 
     def __init__(self, scope: Construct, name: str, *, resources: Resources, log_days: int, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
@@ -112,3 +113,19 @@ class Foundation(cdk.Stack):
         )
         reason = "Packages are made again from a commit; access logs are worth no second region"
         accept(self, {"S3BucketReplicationEnabled": reason})
+        self.limit = self._limit(resources)
+
+    def _limit(self, resources: Resources) -> iam.ManagedPolicy:
+        """The permissions boundary of every role of the stage: by its name, as stacks of two regions have it."""
+        statements = list(limiting(resources.stage, self.account))
+        limit = iam.ManagedPolicy(
+            self,
+            "Limit",
+            managed_policy_name=f"{resources.prefix}-{LIMIT}",
+            description=f"The most that a role of {resources.stage} can be allowed",
+            statements=statements,
+        )
+        reason = "A limit allows nobody anything: a role may do what its own policies say as well, and no more"
+        accept_wildcards(limit, statements, reason)
+        accept(limit, dict.fromkeys(("IAMPolicyNoStatementsWithAdminAccess", "IAMPolicyNoStatementsWithFullAccess"), reason))
+        return limit
