@@ -76,7 +76,15 @@ def limiting(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
     yield _allow("WhatItsOwnPoliciesSay", ["*"], ["*"])
     yield _deny(
         "NoRightsOfItsOwnMaking",
-        ["iam:*", "sts:AssumeRole", "organizations:*", "account:*", "cloudformation:*", "codebuild:*", "codepipeline:*"],
+        [
+            "iam:*",
+            "sts:AssumeRole",
+            "organizations:*",
+            "account:*",
+            "cloudformation:*",
+            "codebuild:*",
+            "codepipeline:*",
+        ],
         on=["*"],
     )
     yield _deny("NoDataButItsOwn", [f"{service}:*" for service in DATA], on_all_but=_named(stage, account, DATA))

@@ -127,5 +127,8 @@ class Foundation(cdk.Stack):
         )
         reason = "A limit allows nobody anything: a role may do what its own policies say as well, and no more"
         accept_wildcards(limit, statements, reason)
-        accept(limit, dict.fromkeys(("IAMPolicyNoStatementsWithAdminAccess", "IAMPolicyNoStatementsWithFullAccess"), reason))
+        accept(
+            limit,
+            dict.fromkeys(("IAMPolicyNoStatementsWithAdminAccess", "IAMPolicyNoStatementsWithFullAccess"), reason),
+        )
         return limit

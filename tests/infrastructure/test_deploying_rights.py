@@ -1,16 +1,16 @@
-"""Who deploys may do what a deploy calls, and nothing else: each call of one here, decided by the policy of its stage."""
+"""Who deploys may do what a deploy calls, and nothing else: each call of one, decided by the policy of its stage."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import botocore.session
 import pytest
 from aws_cdk import aws_iam as iam
 
-from infrastructure.config import REGION
+from infrastructure import deploying_rights
+from infrastructure.config import REGION, STAGES
 from infrastructure.deploying_rights import creating, deploying, limit_arn, limiting
 from infrastructure.privilege.needs import ACTIONS
 from infrastructure.privilege.policies import Statement, allows, matches, statements
@@ -34,54 +34,81 @@ class Need:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def _unseen() -> Iterator[Need]:
-    """What AWS asks of a deploy beside the calls that the local AWS can see: by other calls, or at other stages."""
-    lambda_docs = "https://docs.aws.amazon.com/lambda/latest/dg"
-    for what in ("SecurityGroups", "Subnets", "Vpcs"):  # for VpcConfig, by Lambda in our name
-        yield Need(f"ec2:Describe{what}", "*", f"{lambda_docs}/configuration-vpc.html")
-    for which in ("web", "worker"):
-        role = f"arn:aws:iam::{LOCAL_ACCOUNT}:role/{OWN}-{which}"
-        told = {"iam:PassedToService": "lambda.amazonaws.com"}
-        yield Need("iam:PassRole", role, f"{lambda_docs}/lambda-api-permissions-ref.html", told)
-    told = {"iam:PassedToService": "cloudformation.amazonaws.com"}
-    docs = "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide"
-    yield Need("iam:PassRole", MAKER, f"{docs}/using-iam-servicerole.html", told)
-    # CloudFormation describes why a stack failed, protects it, and passes on the tags of stacks.
-    for deed in ("DescribeStackEvents", "TagResource", "UpdateTerminationProtection"):
-        yield Need(f"cloudformation:{deed}", STACK, f"{docs}/using-iam-template.html")
-    # Of Zappa's own stack: seen where its API changes. CloudFormation then calls API Gateway in our name.
-    zappa = f"arn:aws:cloudformation:{REGION}:{LOCAL_ACCOUNT}:stack/{OWN}/id"
-    for deed in ("DescribeStackEvents", "ListStackResources"):
-        yield Need(f"cloudformation:{deed}", zappa, "https://github.com/zappa/Zappa/blob/master/zappa/core.py")
-    for verb, path in (("PUT", "restapis/id/resources/id/methods/ANY"), ("DELETE", "restapis/id/resources/id")):
-        permissions = "https://docs.aws.amazon.com/apigateway/latest/developerguide/permissions.html"
-        yield Need(f"apigateway:{verb}", f"arn:aws:apigateway:{REGION}::/{path}", permissions)
-    for function in FUNCTIONS:
-        # A stage with SnapStart has versions, an alias that goes from one to the next, and forgets what is old.
-        for deed in ("PublishVersion", "ListVersionsByFunction", "GetFunction", "GetFunctionConfiguration"):
-            yield Need(f"lambda:{deed}", function, f"{lambda_docs}/snapstart.html")
-        for deed in ("CreateAlias", "GetAlias", "UpdateAlias"):
-            yield Need(f"lambda:{deed}", f"{function}:live", f"{lambda_docs}/configuration-aliases.html")
-        yield Need("lambda:DeleteFunction", f"{function}:7", f"{lambda_docs}/configuration-versions.html")
-        # Zappa sets what its settings say anew each time: the limit of what runs at once, who may call.
-        for deed in ("PutFunctionConcurrency", "AddPermission", "RemovePermission", "GetPolicy"):
-            yield Need(f"lambda:{deed}", function, "https://github.com/zappa/Zappa/blob/master/zappa/core.py")
-    # Lambda encrypts a function's environment, S3 and Secrets Manager what they keep, in the name of who asks.
-    for deed in ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey"):
-        key = f"arn:aws:kms:{REGION}:{LOCAL_ACCOUNT}:key/id"
-        told = {"kms:ResourceAliases": f"alias/{OWN}"}
-        yield Need(f"kms:{deed}", key, f"{lambda_docs}/configuration-envvars-encryption.html", told)
-    cluster = f"arn:aws:rds:{REGION}:{LOCAL_ACCOUNT}:cluster:{OWN}-database"
-    docs = "https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/data-api.access.html"
-    yield Need("rds-data:ExecuteStatement", cluster, docs)
-    master = f"arn:aws:secretsmanager:{REGION}:{LOCAL_ACCOUNT}:secret:rds!cluster-id"
-    yield Need("secretsmanager:GetSecretValue", master, docs, {"aws:ResourceTag/aws:rds:primaryDBClusterArn": cluster})
-    backups = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbackup.html"
-    yield Need("backup:DescribeRegionSettings", "*", backups)  # whether AWS Backup minds Aurora in this account
-    yield Need("s3:DeleteObject", f"arn:aws:s3:::{OWN}-packages-{LOCAL_ACCOUNT}/releases/old.zip", "an 11th release")
-
-
-UNSEEN = list(_unseen())
+KEY = f"arn:aws:kms:{REGION}:{LOCAL_ACCOUNT}:key/id"
+CLUSTER = f"arn:aws:rds:{REGION}:{LOCAL_ACCOUNT}:cluster:{OWN}-database"
+MASTER = f"arn:aws:secretsmanager:{REGION}:{LOCAL_ACCOUNT}:secret:rds!cluster-id"
+ZAPPAS = f"arn:aws:cloudformation:{REGION}:{LOCAL_ACCOUNT}:stack/{OWN}/id"
+API = f"arn:aws:apigateway:{REGION}::/restapis/id"
+LAMBDA = "https://docs.aws.amazon.com/lambda/latest/dg"
+CLOUD = "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide"
+ZAPPA = "https://github.com/zappa/Zappa/blob/master/zappa/core.py"
+GATEWAY = "https://docs.aws.amazon.com/apigateway/latest/developerguide/permissions.html"
+DATA_API = "https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/data-api.access.html"
+BACKUP = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsbackup.html"
+# What a deploy needs beside the calls that the local AWS sees: what AWS asks of us by itself, and what other stages do.
+UNSEEN = [
+    # Lambda looks at the network of VpcConfig in our name.
+    *(
+        Need(f"ec2:Describe{what}", "*", f"{LAMBDA}/configuration-vpc.html")
+        for what in ("SecurityGroups", "Subnets", "Vpcs")
+    ),
+    *(
+        Need(
+            "iam:PassRole",
+            f"arn:aws:iam::{LOCAL_ACCOUNT}:role/{OWN}-{which}",
+            f"{LAMBDA}/lambda-api-permissions-ref.html",
+            {"iam:PassedToService": "lambda.amazonaws.com"},
+        )
+        for which in ("web", "worker")
+    ),
+    Need(
+        "iam:PassRole",
+        MAKER,
+        f"{CLOUD}/using-iam-servicerole.html",
+        {"iam:PassedToService": "cloudformation.amazonaws.com"},
+    ),
+    # CloudFormation says why a stack failed, protects it, and passes its tags on.
+    *(
+        Need(f"cloudformation:{deed}", STACK, f"{CLOUD}/control-access-with-iam.html")
+        for deed in ("DescribeStackEvents", "TagResource", "UpdateTerminationProtection")
+    ),
+    # Where Zappa's API has changed: CloudFormation calls API Gateway in our name.
+    *(Need(f"cloudformation:{deed}", ZAPPAS, ZAPPA) for deed in ("DescribeStackEvents", "ListStackResources")),
+    Need("apigateway:PUT", f"{API}/resources/id/methods/ANY", GATEWAY),
+    Need("apigateway:DELETE", f"{API}/resources/id", GATEWAY),
+    # A stage with SnapStart has versions, an alias that goes from one to the next, and forgets what is old. Zappa sets
+    # anew what runs at once, and who may call.
+    *(
+        Need(f"lambda:{deed}", function, ZAPPA)
+        for function in FUNCTIONS
+        for deed in ("PublishVersion", "PutFunctionConcurrency", "AddPermission", "RemovePermission", "GetPolicy")
+    ),
+    *(
+        Need(f"lambda:{deed}Alias", f"{function}:live", f"{LAMBDA}/configuration-aliases.html")
+        for function in FUNCTIONS
+        for deed in ("Create", "Get", "Update")
+    ),
+    *(
+        Need("lambda:DeleteFunction", f"{function}:7", f"{LAMBDA}/configuration-versions.html")
+        for function in FUNCTIONS
+    ),
+    # Lambda, S3 and Secrets Manager use the stage's key in our name.
+    *(
+        Need(
+            f"kms:{deed}",
+            KEY,
+            f"{LAMBDA}/configuration-envvars-encryption.html",
+            {"kms:ResourceAliases": f"alias/{OWN}"},
+        )
+        for deed in ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey")
+    ),
+    Need("rds-data:ExecuteStatement", CLUSTER, DATA_API),
+    Need("secretsmanager:GetSecretValue", MASTER, DATA_API, {"aws:ResourceTag/aws:rds:primaryDBClusterArn": CLUSTER}),
+    Need("backup:DescribeRegionSettings", "*", BACKUP),  # whether AWS Backup minds Aurora in this account
+    Need(
+        "s3:DeleteObject", f"arn:aws:s3:::{OWN}-packages-{LOCAL_ACCOUNT}/releases/old.zip", "of ten releases the oldest"
+    ),
+]
 
 
 # --- what a call needs -----------------------------------------------------------------------------------------------
@@ -104,7 +131,9 @@ def need(call: str, about: Mapping[str, str]) -> Need | None:
             return Need(call, f"arn:aws:cloudformation:{here}:stack/{about['StackName']}/id")
         case "secretsmanager":
             said = about["SecretId"]
-            return Need(call, said if said.startswith("arn:") else f"arn:aws:secretsmanager:{here}:secret:{said}-Suffix")
+            return Need(
+                call, said if said.startswith("arn:") else f"arn:aws:secretsmanager:{here}:secret:{said}-Suffix"
+            )
         case "ssm":
             return Need(call, f"arn:aws:ssm:{here}:parameter{about['Name']}")
         case "cognito-idp":
@@ -119,7 +148,9 @@ def of_lambda(method: str, path: str) -> Need:
     model = botocore.session.get_session().get_service_model("lambda")
     for name in model.operation_names:
         http = model.operation_model(name).http
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(http["requestUri"].partition("?")[0].rstrip("/")))
+        pattern = re.sub(
+            r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(http["requestUri"].partition("?")[0].rstrip("/"))
+        )
         if http["method"] == method and (found := re.fullmatch(pattern, path.rstrip("/"))):
             said = found.groupdict()
             on = said.get("Resource") or said.get("FunctionName", "*")
@@ -140,6 +171,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Need]:
         with stage_here(folder) as stage:
             made = stage.run("deploy", release="one")
             assert made.returncode == 0, made.stdout
+            # What the second brings, so that there is something to do: a stack changes, a secret got lost.
+            parameter = {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/m", "Type": "String", "Value": "1"}}
+            stage.stacks(network={"More": parameter})
+            stripes = json.dumps({"STRIPE_API_KEY": "sk", "STRIPE_WEBHOOK_SECRET": "whsec"})
+            stage.client("secretsmanager").put_secret_value(SecretId=f"{OWN}/settings", SecretString=stripes)
             stage.environment["AWS_ACCESS_KEY_ID"] = DEPLOYER
             for words, release in (("deploy", "two"), ("rollback", "")):
                 done = stage.run(words, release=release)
@@ -186,3 +222,100 @@ def test_who_deploys_may_do_nothing_that_a_deploy_does_not(seen: list[Need], dep
     ]
 
     assert idle == []
+
+
+def test_a_layer_and_an_image_are_looked_at_where_the_stage_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = f"arn:aws:lambda:{REGION}:901920570463:layer:aws-otel-python:7"
+    more = {STAGE: replace(STAGES[STAGE], tracing_layer=layer, batch=True)}
+    image = f"arn:aws:ecr:{REGION}:{LOCAL_ACCOUNT}:repository/{OWN}"
+    asked = (("lambda:GetLayerVersion", layer), ("ecr:DescribeImages", image))
+    without = decided(deploying(STAGE, LOCAL_ACCOUNT, MAKER))
+    monkeypatch.setattr(deploying_rights, "STAGES", {**STAGES, **more})
+    having = decided(deploying(STAGE, LOCAL_ACCOUNT, MAKER))
+
+    assert not any(allows(without, action, on) for action, on in asked)
+    assert all(allows(having, action, on) for action, on in asked)
+
+
+# --- CloudFormation, and the roles that it makes ---------------------------------------------------------------------
+OTHER = "vibecode-production"
+REACHED = (  # what another stage has that goes by a name, and what a stage's role could want of it
+    ("s3:GetObject", f"arn:aws:s3:::{OTHER}-media-{LOCAL_ACCOUNT}/uploads/a"),
+    ("s3:PutBucketPolicy", f"arn:aws:s3:::{OTHER}-packages-{LOCAL_ACCOUNT}"),
+    ("sqs:DeleteQueue", f"arn:aws:sqs:{REGION}:{LOCAL_ACCOUNT}:{OTHER}-relay"),
+    ("dynamodb:Scan", f"arn:aws:dynamodb:{REGION}:{LOCAL_ACCOUNT}:table/{OTHER}-connections"),
+    ("lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{LOCAL_ACCOUNT}:function:{OTHER}"),
+    ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:{LOCAL_ACCOUNT}:secret:{OTHER}/settings-a"),
+    ("ssm:PutParameter", f"arn:aws:ssm:{REGION}:{LOCAL_ACCOUNT}:parameter/vibecode/production/hand-over"),
+    ("events:PutEvents", f"arn:aws:events:{REGION}:{LOCAL_ACCOUNT}:event-bus/{OTHER}"),
+    ("states:StartExecution", f"arn:aws:states:{REGION}:{LOCAL_ACCOUNT}:stateMachine:{OTHER}-orders"),
+    ("sns:Publish", f"arn:aws:sns:{REGION}:{LOCAL_ACCOUNT}:{OTHER}-announcements"),
+)
+HERE = {"aws:RequestedRegion": REGION}
+LIMIT = {"iam:PermissionsBoundary": limit_arn(STAGE, LOCAL_ACCOUNT)}
+ROLE = f"arn:aws:iam::{LOCAL_ACCOUNT}:role/{OWN}-new"
+
+
+@pytest.fixture(scope="module")
+def maker() -> list[Statement]:
+    """The policy of CloudFormation's role."""
+    return decided(creating(STAGE, LOCAL_ACCOUNT))
+
+
+def limited(action: str, on: str, **context: str) -> bool:
+    """Whether a role of the stage may do it whose own policies allow everything."""
+    return allows(decided(limiting(STAGE, LOCAL_ACCOUNT)), action, on, context)
+
+
+@pytest.mark.parametrize(("action", "on"), REACHED)
+def test_what_another_stage_has_is_out_of_reach_for_cloudformation_and_for_every_role_that_it_makes(
+    maker: list[Statement], action: str, on: str
+) -> None:
+    mine = on.replace("production", STAGE)
+
+    assert not allows(maker, action, on, HERE)
+    assert not limited(action, on)
+    assert allows(maker, action, mine, HERE)
+    assert limited(action, mine)
+
+
+def test_what_has_an_id_is_out_of_reach_where_another_stages_tag_is_on_it(maker: list[Statement]) -> None:
+    for action, kind in (
+        ("kms:Decrypt", "kms"),
+        ("rds:DeleteDBProxy", "rds"),
+        ("cognito-idp:DeleteUserPool", "cognito-idp"),
+    ):
+        on = f"arn:aws:{kind}:{REGION}:{LOCAL_ACCOUNT}:" + {"rds": "db-proxy:prx"}.get(kind, "userpool/id")
+        for tag in ("production", "all"):
+            told = {**HERE, "aws:ResourceTag/stage": tag}
+            assert not allows(maker, action, on, told)
+            assert not allows(decided(limiting(STAGE, LOCAL_ACCOUNT)), action, on, told)
+        assert allows(maker, action, on, {**HERE, "aws:ResourceTag/stage": STAGE})
+
+
+@pytest.mark.parametrize("deed", ["CreateRole", "PutRolePolicy", "AttachRolePolicy", "PutRolePermissionsBoundary"])
+def test_cloudformation_makes_no_role_without_the_limit(maker: list[Statement], deed: str) -> None:
+    administrator = {"iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"}
+
+    assert allows(maker, f"iam:{deed}", ROLE, LIMIT)
+    assert not allows(maker, f"iam:{deed}", ROLE)
+    assert not allows(maker, f"iam:{deed}", ROLE, administrator)
+    assert not allows(maker, f"iam:{deed}", ROLE.replace(OWN, "vibecode-pipeline"), LIMIT)
+
+
+def test_cloudformation_cannot_lift_the_limit(maker: list[Statement]) -> None:
+    limit = limit_arn(STAGE, LOCAL_ACCOUNT)
+    own = limit.replace("boundary", "web-shop")
+    for deed in ("CreatePolicy", "DeletePolicy", "CreatePolicyVersion", "DeletePolicyVersion"):
+        assert allows(maker, f"iam:{deed}", own)
+        assert not allows(maker, f"iam:{deed}", limit)
+    assert not allows(maker, "iam:SetDefaultPolicyVersion", limit)
+    assert not allows(maker, "iam:DeleteRolePermissionsBoundary", ROLE, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "action", ["iam:PutRolePolicy", "iam:CreateUser", "sts:AssumeRole", "cloudformation:UpdateStack"]
+)
+def test_a_role_of_the_stage_makes_no_rights_whatever_its_policies_say(action: str) -> None:
+    assert not limited(action, "*")
+    assert not limited(action, ROLE)
