@@ -40,7 +40,7 @@ BY_NAME: Mapping[str, Sequence[str]] = {
     "sns": ("{own}-*",),
     "sqs": ("{own}-*",),
     "ssm": ("parameter/{project}/{stage}/*",),
-    "states": ("stateMachine:{own}-*",),
+    "states": ("stateMachine:{own}-*", "execution:{own}-*"),
 }  # fmt: skip
 # Services in which AWS gives the ids, or has parts that no name can be given to: there the tag decides.
 BY_TAG = (

@@ -311,10 +311,12 @@ def arn_of(known: Known, stack: str, name: str) -> str:
 
 def makes(statements: Sequence[Statement], stage: str, action: str, arn: str) -> bool:
     """Whether CloudFormation may do this: on the resource itself where it is of the action's service, else anywhere."""
-    worker = f"arn:aws:lambda:eu-north-1:123456789012:function:vibecode-{stage}-worker"
     limit = limit_arn(stage, "123456789012")
+    worker = f"arn:aws:lambda:eu-north-1:123456789012:function:vibecode-{stage}-worker"
     context = {"aws:RequestedRegion": "eu-north-1", "lambda:FunctionArn": worker, "iam:PermissionsBoundary": limit}
-    if action.partition(":")[0] == arn.split(":")[2:3][0] if arn else False:
+    if re.fullmatch(r"iam:\w+RolePolicy", action):  # also of a policy, which is attached to a role
+        arn = f"arn:aws:iam::123456789012:role/vibecode-{stage}-web"
+    if arn.startswith(f"arn:aws:{action.partition(':')[0]}:"):
         return any(allows(statements, action, on, context) for on in (arn, f"{arn}/*", "*"))
     return any(
         matches(pattern, action, any_case=True)
