@@ -29,7 +29,7 @@ BY_NAME: Mapping[str, Sequence[str]] = {
     "lambda": ("function:{own}", "function:{own}:*", "function:{own}-*", "event-source-mapping:*"),
     "logs": tuple(
         f"log-group:{beginning}{{own}}*"
-        for beginning in ("/", "/aws/lambda/", "/aws/vendedlogs/states/", "aws-waf-logs-")
+        for beginning in ("/", "/aws/lambda/", "/aws/rds/cluster/", "/aws/vendedlogs/states/", "aws-waf-logs-")
     ),
     "rds": (
         "cluster:{own}-*", "db:{own}-*", "cluster-pg:{own}-*", "subgrp:{own}-*", "db-proxy:*", "target-group:*",

@@ -88,8 +88,9 @@ def _lasting(about: Mapping[str, str], stage: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_ours(on: Mapping[str, str]) -> bool:
-    """A test may name a bucket that nobody has made; all else that a function calls it must be allowed."""
-    return on.get("found") != "no" or on.get("bucket", MEDIA).startswith((MEDIA, PROJECT))
+    """A test may name a bucket that nobody has made, and has its queue; all else that is called must be allowed."""
+    made = on.get("found") != "no" or on.get("bucket", MEDIA).startswith((MEDIA, PROJECT))
+    return made and not on.get("queue", "").endswith("-tests")
 
 
 def _last(value: str) -> str:
