@@ -12,7 +12,7 @@ from infrastructure.config import ZONES, Stage
 from infrastructure.parts import accept, log_group
 
 PRIVATE, DATA = "private", "data"
-POSTGRES, VALKEY, NFS = 5432, 6379, 2049
+HTTPS, NFS, POSTGRES, VALKEY = 443, 2049, 5432, 6379
 
 
 def peers_of(stage: Stage) -> Mapping[tuple[str, str], int]:
@@ -27,6 +27,8 @@ def peers_of(stage: Stage) -> Mapping[tuple[str, str], int]:
         found |= {(group, "cache"): VALKEY for group in ours}
     if stage.batch and stage.shared_files:
         found |= {("batch", "files"): NFS}
+    if stage.interface_endpoints:
+        found |= {(group, "endpoints"): HTTPS for group in ours}
     return found
 
 
@@ -77,7 +79,7 @@ class Network(cdk.Stack):
             theirs.add_ingress_rule(mine, ec2.Port.tcp(port), f"from {speaker}")
         for group in sorted(self._groups.keys() & {"web", "worker", "batch"}):
             # HTTPS only: AWS, Stripe, Cognito, webhooks, by NAT and the endpoints.
-            self._groups[group].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "to AWS and to partners")
+            self._groups[group].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(HTTPS), "to AWS and to partners")
         for service in stage.interface_endpoints:
             self._endpoint(service)
         self._log_flows(stage.log_days, key)
@@ -103,7 +105,8 @@ class Network(cdk.Stack):
             service.replace(".", "-"),
             service=ec2.InterfaceVpcEndpointAwsService(service),
             private_dns_enabled=True,
-            open=True,  # to the addresses of the VPC, on 443
+            open=False,  # to nobody but the groups that are its peers
+            security_groups=[self._groups["endpoints"]],
             subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
         )
 

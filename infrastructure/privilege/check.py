@@ -211,6 +211,8 @@ def facts_of(templates: Templates, stage: str) -> dict[str, str]:
         "pool": _first(templates, stage, "AWS::Cognito::UserPool"),
         "websocket": f"{_first(templates, stage, 'AWS::ApiGatewayV2::Api')}/{stage}",
         "identities": _first(templates, stage, "AWS::Cognito::IdentityPool"),
+        "files": _first(templates, stage, "AWS::EFS::FileSystem", arn=True),
+        "access point": _first(templates, stage, "AWS::EFS::AccessPoint", arn=True),
     }
     cluster = _attribute(templates, stage, "AWS::RDS::DBCluster", "DBClusterResourceId")
     proxy = _first(templates, stage, "AWS::RDS::DBProxy")
