@@ -75,6 +75,10 @@ deploy: install ## bring a stage to AWS: a plan, a question, line by line (STAGE
 rollback: install ## bring back the release before: both functions and their files (STAGE=dev YES=1)
 	@$(DEPLOYING) rollback --stage $(STAGE) $(ASKED)
 
+.PHONY: pipeline
+pipeline: install ## bring the pipeline to AWS, once an account (REPOSITORY=owner/name BRANCH=main PLAN=1 YES=1); docs/deploy.md
+	@$(DEPLOYING).pipeline $(foreach word,REPOSITORY BRANCH SUBJECT PROVIDER,$(if $($(word)),--$(shell echo $(word) | tr A-Z a-z) $($(word)))) $(if $(PLAN),--plan) $(if $(YES),--yes)
+
 .PHONY: rehearse
 rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)
 	@rm -f $(TRAILS)/rehearsal.jsonl

@@ -15,11 +15,12 @@ from typing import Any
 
 import aws_cdk as cdk
 import cdk_nag
+from aws_cdk import aws_iam as iam
 
 from infrastructure import judging
 from infrastructure.config import APPROVALS_TO, EDGE_REGION, REGION, STAGES, Stage
 from infrastructure.data import Data
-from infrastructure.deploying_rights import EVERY_STAGE
+from infrastructure.deploying_rights import EVERY_STAGE, limit_arn
 from infrastructure.foundation import Foundation
 from infrastructure.front import Front
 from infrastructure.identity import Identity
@@ -66,6 +67,8 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
     foundation = Foundation(
         scope, "foundation", resources=resources, log_days=stage.log_days, **named("foundation", "internal")
     )
+    limit = iam.ManagedPolicy.from_managed_policy_arn(foundation, "Limits", limit_arn(stage.name, resources.account))
+    iam.PermissionsBoundary.of(scope).apply(limit)  # every role of the stage
     network = Network(
         scope,
         "network",

@@ -1,59 +1,182 @@
 """What deploying a stage takes: the rights of whoever runs `make deploy`, and those of CloudFormation in its name.
 
-Called by pipeline.py. Who deploys changes a stage that stands: they cannot make a role, delete a stack, or reach
-another stage (making one is an administrator's, docs/deploy.md). CloudFormation can make roles, of the stage's name
-alone, and is told what to do by templates that were judged before.
+Called by pipeline.py; the limit of a stage's roles by foundation.py. Who deploys changes a stage that stands: by their
+own rights they make no role, delete no stack, and reach no other stage (making one is an administrator's,
+docs/deploy.md). What they have CloudFormation make is held by three things: its role reaches things by the stage's
+name, or by ids that no other stage's tag is on; it makes no role without the stage's limit; and it cannot change that
+limit. docs/security.md says what this leaves open.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from aws_cdk import aws_iam as iam
 
-from infrastructure.config import EDGE_REGION, REGION
+from infrastructure.config import EDGE_REGION, REGION, STAGES
 from vibecode.resources import PROJECT, Resources
-
-# The services of which a stage's stacks have resources, some by a setting only (a domain, files, what runs long), as
-# IAM calls them; a test holds them against the templates. AWS Backup makes a vault by `backup-storage`.
-SERVICES = (
-    "acm", "apigateway", "application-autoscaling", "backup", "backup-storage", "budgets", "ce", "cloudfront",
-    "cloudwatch", "cognito-identity", "cognito-idp", "dynamodb", "ec2", "ecr", "ecs", "elasticache",
-    "elasticfilesystem", "events", "kms", "lambda", "logs", "rds", "route53", "s3", "secretsmanager",
-    "ses", "sns", "sqs", "ssm", "states", "wafv2",
-)  # fmt: skip
-
 
 EVERY_STAGE = "all"  # the tag `stage` of what an account has once
 
+# What a stage's things are called, by service, as IAM writes it. `*` stands where AWS gives the id. Names that
+# CloudFormation makes begin with the stack's, and so with the stage's.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+BY_NAME: Mapping[str, Sequence[str]] = {
+    "backup": ("backup-vault:{own}-*", "backup-plan:*"),
+    "cloudwatch": ("alarm:{own}-*", "dashboard/{own}"),
+    "dynamodb": ("table/{own}-*",),
+    "ecr": ("repository/{own}",),
+    "elasticache": ("serverlesscache:{own}-*",),
+    "events": ("event-bus/{own}", "rule/{own}-*", "rule/{own}/*", "archive/{own}-*"),
+    "lambda": ("function:{own}", "function:{own}:*", "function:{own}-*", "event-source-mapping:*"),
+    "logs": tuple(
+        f"log-group:{beginning}{{own}}*"
+        for beginning in ("/", "/aws/lambda/", "/aws/rds/cluster/", "/aws/vendedlogs/states/", "aws-waf-logs-")
+    ),
+    "rds": (
+        "cluster:{own}-*", "db:{own}-*", "cluster-pg:{own}-*", "subgrp:{own}-*", "db-proxy:*", "target-group:*",
+        "pg:default.*", "og:default:*",
+    ),
+    "s3": ("{own}-*",),
+    "secretsmanager": ("secret:{own}/*",),
+    "sns": ("{own}-*",),
+    "sqs": ("{own}-*",),
+    "ssm": ("parameter/{project}/{stage}/*",),
+    "states": ("stateMachine:{own}-*", "execution:{own}-*"),
+}  # fmt: skip
+# Services in which AWS gives the ids, or has parts that no name can be given to: there the tag decides.
+BY_TAG = (
+    "acm", "apigateway", "application-autoscaling", "backup-storage", "budgets", "ce", "cloudfront",
+    "cognito-identity", "cognito-idp", "ec2", "ecs", "elasticfilesystem", "kms", "route53", "ses", "wafv2",
+)  # fmt: skip
+# Of the services that go by name: what AWS knows no resource for, and what only looks. Of S3 not even that.
+WITHOUT_NAME = (
+    *(f"{service}:List*" for service in sorted(BY_NAME.keys() - {"s3"})),
+    *(f"{service}:Describe*" for service in sorted(BY_NAME.keys() - {"lambda", "s3", "sns", "sqs"})),
+    "billing:GetBillingViewData",
+    "logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery",
+    "logs:DeleteQueryDefinition", "logs:PutQueryDefinition",
+    "logs:PutResourcePolicy",
+    "rds:CreateDBProxy",
+    "secretsmanager:GetRandomPassword",
+)  # fmt: skip
+# What holds a shop's data or does its work, and has a name in every call: a role of a stage needs none but its own.
+DATA = ("dynamodb", "events", "lambda", "s3", "secretsmanager", "sns", "sqs", "ssm", "states")
+LIMIT = "boundary"  # how the policy is called after the stage; CloudFormation's role may not change it
+
+
+def limit_arn(stage: str, account: str) -> str:
+    """The policy that limits every role of a stage."""
+    return f"arn:aws:iam::{account}:policy/{PROJECT}-{stage}-{LIMIT}"
+
+
+def limiting(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
+    """The most that a role of a stage can be allowed, whatever its own policies say: nobody has a right by this.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+    """
+    yield _allow("WhatItsOwnPoliciesSay", ["*"], ["*"])
+    yield _deny(
+        "NoRightsOfItsOwnMaking",
+        [
+            "iam:*",
+            "sts:AssumeRole",
+            "organizations:*",
+            "account:*",
+            "cloudformation:*",
+            "codebuild:*",
+            "codepipeline:*",
+        ],
+        on=["*"],
+    )
+    yield _deny("NoDataButItsOwn", [f"{service}:*" for service in DATA], on_all_but=_named(stage, account, DATA))
+    yield _only_of(stage)
+
 
 def creating(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
-    """CloudFormation's: every deed of the services that the stacks use, in our two regions; roles by their names."""
-    mine = [f"arn:aws:iam::{account}:{kind}/{PROJECT}-{stage}-*" for kind in ("role", "policy")]
+    """CloudFormation's, in our two regions: what has the stage's name, what has an id and no other stage's tag."""
+    ours: dict[str, object] = {  # global services count as us-east-1
+        "StringEquals": {"aws:RequestedRegion": [REGION, EDGE_REGION]}
+    }
+    worker = f"arn:aws:lambda:{REGION}:{account}:function:{PROJECT}-{stage}-worker"
     yield _only_of(stage)
+    yield _allow("WhatIsNamed", [f"{service}:*" for service in BY_NAME], _named(stage, account, BY_NAME), ours)
+    yield _allow("WhatHasAnId", [f"{service}:*" for service in BY_TAG], ["*"], ours)
+    yield _allow("WhatHasNeither", WITHOUT_NAME, ["*"], ours)
+    # A mapping has no name, and before it is made no id. https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
     yield _allow(
-        "WhatTheStacksAreMadeOf",
-        [f"{service}:*" for service in SERVICES],
-        ["*"],  # ids are given by AWS when a thing is made
-        {"StringEquals": {"aws:RequestedRegion": [REGION, EDGE_REGION]}},  # global services count as us-east-1
+        "MessagesOfTheWorker",
+        ["lambda:CreateEventSourceMapping"],
+        ["*"],
+        {"ArnLike": {"lambda:FunctionArn": [worker, f"{worker}:*"]}},
     )
+    # RDS makes the password of its master in the name of who makes the cluster.
+    # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html
     yield _allow(
-        "RolesOfTheStage",
-        [
-            *(f"iam:{deed}Role" for deed in ("Create", "Delete", "Get", "Pass", "Tag", "Untag", "Update")),
-            *(f"iam:{deed}RolePolicy" for deed in ("Attach", "Detach", "Put", "Delete", "Get")),
-            *(f"iam:{deed}Policy" for deed in ("Create", "Delete", "Get", "Tag", "Untag")),
-            *(f"iam:{deed}PolicyVersion" for deed in ("Create", "Delete", "Get")),
-            "iam:ListAttachedRolePolicies",
-            "iam:ListPolicyVersions",
-            "iam:ListRolePolicies",
-            "iam:UpdateAssumeRolePolicy",
-        ],
-        mine,
+        "PasswordOfTheMaster",
+        ["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+        [f"arn:aws:secretsmanager:{REGION}:{account}:secret:rds!cluster-*"],
     )
+    yield from _roles(stage, account)
     yield _allow(
         "RolesThatServicesBringAlong",
         ["iam:CreateServiceLinkedRole"],
         [f"arn:aws:iam::{account}:role/aws-service-role/*"],
     )
+
+
+def _roles(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
+    """Roles of the stage's name, none without its limit, and never the limit itself.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html#access_policies_boundaries-delegate
+    """
+    roles, policies = (f"arn:aws:iam::{account}:{kind}/{PROJECT}-{stage}-*" for kind in ("role", "policy"))
+    limit = limit_arn(stage, account)
+    yield _allow(
+        "RolesWithinTheLimit",
+        [
+            "iam:CreateRole", "iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:PutRolePolicy",
+            "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary",
+        ],
+        [roles],
+        {"StringEquals": {"iam:PermissionsBoundary": limit}},
+    )  # fmt: skip
+    yield _allow(
+        "RolesOfTheStage",
+        [
+            *(f"iam:{deed}Role" for deed in ("Delete", "Get", "Pass", "Tag", "Untag", "Update")),
+            "iam:GetRolePolicy",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
+            "iam:UpdateAssumeRolePolicy",
+            "iam:UpdateRoleDescription",
+        ],
+        [roles],
+    )
+    yield _allow(
+        "PoliciesOfTheStage",
+        [
+            *(f"iam:{deed}Policy" for deed in ("Create", "Delete", "Get", "Tag", "Untag")),
+            *(f"iam:{deed}PolicyVersion" for deed in ("Create", "Delete", "Get")),
+            "iam:ListEntitiesForPolicy",
+            "iam:ListPolicyVersions",
+        ],
+        [policies],
+    )
+    yield _deny(
+        "TheLimitStays",
+        [*(f"iam:{deed}PolicyVersion" for deed in ("Create", "Delete")), "iam:CreatePolicy", "iam:DeletePolicy",
+         "iam:SetDefaultPolicyVersion"],
+        on=[limit],
+    )  # fmt: skip
+
+
+def _named(stage: str, account: str, services: Sequence[str] | Mapping[str, Sequence[str]]) -> list[str]:
+    """The things of a stage in these services, by their names."""
+    known = {"own": f"{PROJECT}-{stage}", "project": PROJECT, "stage": stage}
+    found = []
+    for service in services:
+        where = "s3:::" if service == "s3" else f"{service}:*:{account}:"
+        found += [f"arn:aws:{where}{thing.format_map(known)}" for thing in BY_NAME[service]]
+    return found
 
 
 def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatement]:
@@ -87,8 +210,12 @@ def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatem
     yield from _database(resources)
     yield _allow("ImageOfTheRelease", ["ecr:DescribeImages"], [f"arn:aws:ecr:{REGION}:{account}:repository/{prefix}"])
     # What is asked before anything is done; none of it has anything narrower.
-    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html and its neighbours
-    yield _allow("Preflight", ["ec2:DescribeAddresses", "ec2:DescribeVpcs", "servicequotas:GetServiceQuota"], ["*"])
+    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html and its neighbours
+    yield _allow("Preflight", ["backup:DescribeRegionSettings", "servicequotas:GetServiceQuota"], ["*"])
+    if STAGES[stage].batch:
+        yield _allow(
+            "ImageOfTheRelease", ["ecr:DescribeImages"], [f"arn:aws:ecr:{REGION}:{account}:repository/{prefix}"]
+        )
 
 
 def _stacks(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatement]:
@@ -124,7 +251,7 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     yield _allow(
         "Functions",
         [
-            *(f"lambda:{deed}Function" for deed in ("Get", "Invoke")),
+            "lambda:InvokeFunction",
             *(f"lambda:{deed}FunctionConfiguration" for deed in ("Get", "Update")),
             *(f"lambda:{deed}Alias" for deed in ("Create", "Get", "Update")),
             *(f"lambda:{deed}Permission" for deed in ("Add", "Remove")),
@@ -145,14 +272,24 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     yield _allow("VersionsThatAreOld", ["lambda:DeleteFunction"], [f"{function}:*" for function in functions])
     yield _allow(
         "RolesOfTheFunctions",
-        ["iam:GetRole", "iam:PassRole"],
+        ["iam:PassRole"],
         [f"arn:aws:iam::{account}:role/{prefix}-{which}" for which in ("web", "worker")],
         {"StringEqualsIfExists": {"iam:PassedToService": "lambda.amazonaws.com"}},
     )
+    # Zappa always tells Lambda the functions' network, and Lambda looks at it with the rights of who asks.
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html, https://github.com/zappa/Zappa/issues/892
+    yield _allow(
+        "NetworkOfTheFunctions", [f"ec2:Describe{what}" for what in ("SecurityGroups", "Subnets", "Vpcs")], ["*"]
+    )
+    if layer := STAGES[resources.stage].tracing_layer:
+        yield _allow("LayerOfTheFunctions", ["lambda:GetLayerVersion"], [layer])
+    # Its id is AWS's to give, after the pipeline is made. It has the stage's tag, as Zappa's stack has, and those of
+    # other stages theirs, which NothingOfAnotherStage refuses. An API is made by an administrator alone.
+    yield _allow("FindTheApi", ["apigateway:GET"], [f"arn:aws:apigateway:{region}::/restapis"])
     yield _allow(
         "Api",
         [f"apigateway:{verb}" for verb in ("GET", "POST", "PUT", "PATCH", "DELETE")],
-        [f"arn:aws:apigateway:{region}::/{what}" for what in ("restapis", "restapis/*", "tags/*")],
+        [f"arn:aws:apigateway:{region}::/{what}" for what in ("restapis/*", "tags/*")],
     )
 
 
@@ -185,19 +322,29 @@ def _database(resources: Resources) -> Iterator[iam.PolicyStatement]:
 
 def _only_of(*stages: str) -> iam.PolicyStatement:
     """Whatever else is allowed: nothing that is tagged as another stage's, wherever a service lets tags decide."""
-    return iam.PolicyStatement(
-        sid="NothingOfAnotherStage",
-        effect=iam.Effect.DENY,
-        actions=["*"],
-        resources=["*"],
-        conditions={
-            "Null": {"aws:ResourceTag/stage": "false"},
-            "StringNotEquals": {"aws:ResourceTag/stage": list(stages)},
-        },
-    )
+    others = {"Null": {"aws:ResourceTag/stage": "false"}, "StringNotEquals": {"aws:ResourceTag/stage": list(stages)}}
+    return _deny("NothingOfAnotherStage", ["*"], on=["*"], conditions=others)
 
 
 def _allow(
-    sid: str, actions: Sequence[str], on: Sequence[str], conditions: dict[str, object] | None = None
+    sid: str, actions: Sequence[str], on: Sequence[str], conditions: Mapping[str, object] | None = None
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(sid=sid, actions=list(actions), resources=list(on), conditions=conditions or {})
+
+
+def _deny(
+    sid: str,
+    actions: Sequence[str],
+    *,
+    on: Sequence[str] = (),
+    on_all_but: Sequence[str] = (),
+    conditions: Mapping[str, object] | None = None,
+) -> iam.PolicyStatement:
+    return iam.PolicyStatement(
+        sid=sid,
+        effect=iam.Effect.DENY,
+        actions=list(actions),
+        resources=list(on) or None,
+        not_resources=list(on_all_but) or None,
+        conditions=conditions or {},
+    )

@@ -1,4 +1,4 @@
-"""What every other stack of a stage stands on: its key, the bucket of packages, the bucket of access logs.
+"""What every other stack of a stage stands on: its key, two buckets, and the limit of what its roles can be allowed.
 
 Deployed first: the templates of the others are too large to be sent and are read from the bucket of packages.
 """
@@ -11,7 +11,17 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infrastructure.parts import accept, forgetting, let_logs_use, let_use, pin, private_bucket, replaced_for
+from infrastructure.deploying_rights import LIMIT, limiting
+from infrastructure.parts import (
+    accept,
+    accept_wildcards,
+    forgetting,
+    let_logs_use,
+    let_use,
+    pin,
+    private_bucket,
+    replaced_for,
+)
 from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
@@ -21,7 +31,7 @@ MORE = {"events": ("kms:DescribeKey", "kms:ReEncrypt*")}
 
 
 class Foundation(cdk.Stack):
-    """The key and two buckets. They outlive their stack."""
+    """The key and two buckets, which outlive their stack, and the limit, which the pipeline cannot change."""
 
     def __init__(self, scope: Construct, name: str, *, resources: Resources, log_days: int, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
@@ -42,6 +52,22 @@ class Foundation(cdk.Stack):
         )
         reason = "Packages are made again from a commit; access logs are worth no second region"
         accept(self, {"S3BucketReplicationEnabled": reason})
+        self._limit(resources)
+
+    def _limit(self, resources: Resources) -> None:
+        """The permissions boundary of every role of the stage, known by its name: stacks of two regions have them."""
+        statements = list(limiting(resources.stage, self.account))
+        limit = iam.ManagedPolicy(
+            self,
+            "Limit",
+            managed_policy_name=f"{resources.prefix}-{LIMIT}",
+            description=f"The most that a role of {resources.stage} can be allowed",
+            statements=statements,
+        )
+        reason = "A limit allows nobody anything: a role may do what its own policies say as well, and no more"
+        accept_wildcards(limit, statements, reason)
+        wide = ("IAMPolicyNoStatementsWithAdminAccess", "IAMPolicyNoStatementsWithFullAccess")
+        accept(limit, dict.fromkeys(wide, reason))
 
     def _key(self, resources: Resources) -> kms.Key:
         key = kms.Key(

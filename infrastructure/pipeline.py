@@ -4,7 +4,7 @@ Both run `make test`, `make check` and `make deploy STAGE=…`, and nothing that
 .github/workflows/deploy.yml is the other one. Use one of the two. No key outlives its run.
 
 Deploying is a right of its own for each stage: it changes what is the stage's, by CloudFormation in the name of a role
-that nobody else can take (deploying_rights.py).
+that nobody else can take (deploying_rights.py). `make pipeline` brings it to AWS (deploying/pipeline.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +47,19 @@ class Pipeline(cdk.Stack):
         self._branch = cdk.CfnParameter(
             self, "Branch", default="main", description="What is pushed to it is released"
         ).value_as_string
+        # https://github.blog/changelog/2026-04-23-immutable-subject-claims-for-github-actions-oidc-tokens
+        self._subject = cdk.CfnParameter(
+            self,
+            "Subject",
+            allowed_pattern=r"[\w.-]+/[\w.-]+",
+            description="The repository as GitHub's tokens call it: owner/name, or owner-ID/name-ID since June 2026",
+        ).value_as_string
+        self._provider = cdk.CfnParameter(
+            self,
+            "Provider",
+            default="",
+            description="ARN of GitHub's OIDC provider, of which an account has one; empty where this is to make it",
+        ).value_as_string
         self._key = self._make_key()
         self._connection = codeconnections.CfnConnection(
             self, "Connection", connection_name=PROJECT, provider_type="GitHub"
@@ -60,6 +73,7 @@ class Pipeline(cdk.Stack):
         self._doors_of_github(rights)
         self._pipeline(rights)
         self._tell_of_failures()
+        cdk.CfnOutput(self, "ConnectionArn", value=self._connection, description="A person completes it in the console")
 
     # --- what it works with ------------------------------------------------------------------------------------------
     def _make_key(self) -> kms.Key:
@@ -100,11 +114,10 @@ class Pipeline(cdk.Stack):
         statements = list(creating(stage, self.account))
         maker = self._role(
             f"{stage}-cloudformation",
-            iam.ServicePrincipal(
-                "cloudformation.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": self.account}}
-            ),
+            # Without aws:SourceAccount, which nobody says that CloudFormation sends here: who may pass it holds it.
+            iam.ServicePrincipal("cloudformation.amazonaws.com"),
             statements,
-            reason="It makes whatever the stacks declare, and AWS gives a thing its id when it is made",
+            reason="It makes whatever the stacks declare; names hold it, and tags where AWS gives the ids",
         )
         self._makers[stage] = maker.role_arn
         statements = list(deploying(stage, self.account, maker.role_arn))
@@ -119,15 +132,22 @@ class Pipeline(cdk.Stack):
         return policy
 
     def _doors_of_github(self, rights: Mapping[str, iam.IManagedPolicy]) -> None:
-        """A workflow of our repository takes a stage's role, in the environment of that stage and in no other."""
-        provider = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{GITHUB}", client_id_list=["sts.amazonaws.com"])
+        """A workflow on our branch of our repository takes a stage's role, in that stage's environment and in no other.
+
+        https://aws.amazon.com/about-aws/whats-new/2026/01/aws-sts-supports-validation-identity-provider-claims/
+        """
+        missing = cdk.CfnCondition(self, "MakesProvider", expression=cdk.Fn.condition_equals(self._provider, ""))
+        made = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{GITHUB}", client_id_list=["sts.amazonaws.com"])
+        made.cfn_options.condition = missing
+        provider = cdk.Fn.condition_if(missing.logical_id, made.attr_arn, self._provider).to_string()
         for stage, policy in rights.items():
             said = {
                 f"{GITHUB}:aud": "sts.amazonaws.com",
-                f"{GITHUB}:sub": f"repo:{self._repository}:environment:{stage}",
+                f"{GITHUB}:sub": f"repo:{self._subject}:environment:{stage}",
+                f"{GITHUB}:ref": f"refs/heads/{self._branch}",
             }
             door = iam.FederatedPrincipal(
-                provider.attr_arn, {"StringEquals": said}, assume_role_action="sts:AssumeRoleWithWebIdentity"
+                provider, {"StringEquals": said}, assume_role_action="sts:AssumeRoleWithWebIdentity"
             )
             self._role(f"{stage}-github", door, policies=[policy])
 
@@ -155,7 +175,7 @@ class Pipeline(cdk.Stack):
     def _pipeline(self, rights: Mapping[str, iam.IManagedPolicy]) -> None:
         projects = {
             "test": self._project("test", "make test", minutes=60),
-            "check": self._project("check", "make check", minutes=30),
+            "check": self._project("check", "make check", "make test-previous", minutes=60),
             **{stage: self._deploy(stage, policy) for stage, policy in rights.items()},
         }
         stages = {
@@ -220,13 +240,12 @@ class Pipeline(cdk.Stack):
     def _project(
         self,
         name: str,
-        command: str,
-        *,
+        *commands: str,
         minutes: int,
         policies: Sequence[iam.IManagedPolicy] = (),
         told: Mapping[str, str] = MappingProxyType({}),
     ) -> codebuild.CfnProject:
-        """One command in a clone, by a role that may read it, write its own log, and what is given here besides."""
+        """Commands in a clone, by a role that may read it, write its own log, and what is given here besides."""
         log = f"/{NAME}/{name}"
         log_group(self, f"{name}-log", log, days=30, key=self._key)
         statements = [
@@ -248,13 +267,15 @@ class Pipeline(cdk.Stack):
             self,
             name,
             name=f"{NAME}-{name}",
-            description=command,
+            description=", ".join(commands),
             service_role=role.role_arn,
             encryption_key=self._key.key_arn,
             timeout_in_minutes=minutes,
             source=codebuild.CfnProject.SourceProperty(
                 type="CODEPIPELINE",
-                build_spec=f'version: "0.2"\nphases:\n  build:\n    commands:\n      - {command}\n',
+                build_spec="\n".join(
+                    ('version: "0.2"', "phases:", "  build:", "    commands:", *(f"      - {c}" for c in commands), "")
+                ),
             ),
             artifacts=codebuild.CfnProject.ArtifactsProperty(type="CODEPIPELINE"),
             environment=codebuild.CfnProject.EnvironmentProperty(

@@ -2,14 +2,14 @@
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
 An explicit Deny wins over every Allow, and what no statement allows is denied. A role's own policies are read, as all
-that it reaches stands in one account; what a boundary or a policy of AWS's own would say is not guessed but refused,
-and so is whatever could let somebody in by another way: users, groups, policies of things that name a role.
+that it reaches stands in one account, and within its boundary; what a policy of AWS's own would say is refused, and so
+is whatever could let somebody in by another way: users, groups, policies of things that name a role.
 """
 
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,13 +57,20 @@ class Role:
     stack: str
     statements: tuple[Statement, ...]
     of_aws: tuple[str, ...] = ()  # names of policies that are AWS's own
+    boundary: tuple[Statement, ...] | None = None  # it may what its policies and this allow
 
     def may(self, action: str, resource: str, context: Context | None = None) -> bool:
         """Whether it may do this. Raises CannotTell where that hangs on a policy of AWS's own."""
         if self.of_aws:
             raise CannotTell(f"{self.name} has {', '.join(self.of_aws)}, whose statements are AWS's to change")
-        covering = [each for each in self.statements if each.covers(action, resource, context or {})]
-        return bool(covering) and all(each.effect == "Allow" for each in covering)
+        said = [self.statements] if self.boundary is None else [self.statements, self.boundary]
+        return all(allows(each, action, resource, context) for each in said)
+
+
+def allows(policy: Iterable[Statement], action: str, resource: str, context: Context | None = None) -> bool:
+    """Whether these statements, taken together, allow a call."""
+    covering = [each for each in policy if each.covers(action, resource, context or {})]
+    return bool(covering) and all(each.effect == "Allow" for each in covering)
 
 
 def roles(templates: Templates, stage: str) -> list[Role]:
@@ -123,8 +130,12 @@ def _role(
 ) -> Role:
     name = templates.ref(stack, logical_id)
     properties = templates.by_stack[stack]["Resources"][logical_id].get("Properties", {})
+    boundary = None
     if "PermissionsBoundary" in properties:
-        raise CannotTell(f"{name} has a permissions boundary, which is not evaluated here")
+        arn = templates.value(stack, properties["PermissionsBoundary"])
+        if arn not in managed:
+            raise CannotTell(f"{name} has the boundary {arn}, which stands in no template")
+        boundary = tuple(statements(managed[arn]))
     documents = [templates.value(stack, policy["PolicyDocument"]) for policy in properties.get("Policies", ())]
     documents += attached.get(name, [])
     of_aws = []
@@ -135,7 +146,8 @@ def _role(
             of_aws.append(arn.removeprefix(AWS_OWN))
         else:
             raise CannotTell(f"{name} has {arn}, which stands in no template")
-    return Role(name, stack, tuple(statement for each in documents for statement in statements(each)), tuple(of_aws))
+    own = tuple(statement for each in documents for statement in statements(each))
+    return Role(name, stack, own, tuple(of_aws), boundary)
 
 
 def statements(document: Mapping[str, Any]) -> Iterator[Statement]:

@@ -1,18 +1,34 @@
 """From a commit to production: the pipeline and the workflow do the same, with rights for one stage and no key."""
 
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
 import yaml
 
-from infrastructure.deploying_rights import SERVICES
-from tests.infrastructure.templates import Resource, Templates, as_list, policies, resources
+from infrastructure.deploying_rights import creating, limit_arn
+from infrastructure.privilege.policies import Statement, allows, matches
+from infrastructure.privilege.templates import CannotTell
+from infrastructure.privilege.templates import Templates as Known
+from tests.infrastructure.templates import Resource, Templates, as_list, named, of_stage, policies, resources
+from tests.infrastructure.test_deploying_rights import decided
+from tests.infrastructure.test_quality_checklist import SCHEMAS, known_types
 from vibecode.local.folder import REPOSITORY
 
 STACK = "vibecode-pipeline"
-COMMANDS = ["make test", "make check", "make deploy STAGE=staging", "make deploy STAGE=production"]
+COMMANDS = [
+    ["make test"],
+    ["make check", "make test-previous"],
+    ["make deploy STAGE=staging"],
+    ["make deploy STAGE=production"],
+]
 WORKFLOW = REPOSITORY / ".github" / "workflows" / "deploy.yml"
+APPROVAL = "infrastructure/approval.py"
 # A plan that nobody carries out; a version that is old (a function has no `:` at its end); a file; a function's limit.
 MAY_BE_DELETED = {
     "cloudformation:DeleteChangeSet",
@@ -20,11 +36,39 @@ MAY_BE_DELETED = {
     "lambda:DeleteFunctionConcurrency",
     "s3:DeleteObject",
 }
-# What CloudFormation calls a service, where IAM calls it otherwise.
-IN_IAM = {
-    "applicationautoscaling": "application-autoscaling", "apigatewayv2": "apigateway", "certificatemanager": "acm",
-    "cognito": "cognito-idp", "efs": "elasticfilesystem", "stepfunctions": "states",
+# What AWS's handlers could call of which our templates give them no occasion, by the beginning of the action.
+NO_OCCASION = {
+    "autoscaling:": "instances in a security group",
+    "cloudfront:GetConnectionGroup": "distributions of several tenants",
+    "cloudfront:CreateConnectionGroup": "distributions of several tenants",
+    "cognito-sync:": "identity pools that synchronize",
+    "events:PutPermission": "policies of buses", "events:RemovePermission": "policies of buses",
+    "firehose:": "logs that Firehose delivers",
+    "iam:AttachGroup": "groups", "iam:AttachUser": "users", "iam:DeleteGroup": "groups", "iam:DeleteUser": "users",
+    "iam:DetachGroup": "groups", "iam:DetachUser": "users", "iam:GetGroup": "groups", "iam:GetUser": "users",
+    "iam:PutGroup": "groups", "iam:PutUser": "users",
+    "iam:DeleteRolePermissionsBoundary": "the limit of a role stays",
+    "iam:DescribeOrganization": "firewalls of an organization",
+    "iam:ListRoles": "looking for a role that has no name",
+    "kinesis:": "streams of a table",
+    "logs:DeleteIndexPolicy": "indexes of logs", "logs:PutIndexPolicy": "indexes of logs",
+    "logs:DeleteResourcePolicy": "what lets services write stays: others of the account may need it",
+    "payments:": "rules of the firewall that are bought",
+    "route53-recovery-control-config:": "health checks of routing controls",
+    "s3files:": "files of a function", "s3tables:": "tables of a bucket",
+    "vpc-lattice:": "endpoints of a service network", "vpce:": "endpoints in several regions",
 }  # fmt: skip
+
+
+# What a stage has by a setting only: a domain, files, what runs long. (Records and certificates have no handlers.)
+BY_SETTING = [
+    f"AWS::{kind}"
+    for kind in (
+        "ApiGatewayV2::ApiMapping", "ApiGatewayV2::DomainName", "ApplicationAutoScaling::ScalableTarget",
+        "ApplicationAutoScaling::ScalingPolicy", "ECS::Cluster", "ECS::Service", "ECS::TaskDefinition",
+        "EFS::AccessPoint", "EFS::FileSystem", "EFS::MountTarget", "SES::EmailIdentity",
+    )
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -72,20 +116,71 @@ def test_the_pipeline_tests_checks_deploys_staging_asks_and_deploys_production(m
         "Source", "Test", "Gates", "Staging", "Approve", "Production",
     ]  # fmt: skip
     built = [commands[a["Configuration"]["ProjectName"]] for a in actions if "ProjectName" in a["Configuration"]]
-    assert built == [[command] for command in COMMANDS]
+    assert built == COMMANDS
     assert [a["ActionTypeId"]["Provider"] for a in actions].index("Manual") == 4
 
 
 def test_the_workflow_runs_the_same_commands_in_the_same_order(workflow: dict[str, Any]) -> None:
     jobs = workflow["jobs"]
-    run = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    run = [[step["run"] for step in job["steps"] if "make " in step.get("run", "")] for job in jobs.values()]
 
-    assert run == COMMANDS
+    assert [commands for commands in run if commands] == COMMANDS
     assert jobs["staging"]["needs"] == ["test", "gates"]
-    assert jobs["production"]["needs"] == ["staging"]
+    assert jobs["approval"]["needs"] == ["staging"]
+    assert jobs["production"]["needs"] == ["approval"]
     assert jobs["production"]["environment"] == "production", "whose reviewers approve"
 
 
+def test_tests_run_side_by_side_and_deploys_of_a_stage_one_after_the_other(workflow: dict[str, Any]) -> None:
+    assert "concurrency" not in workflow
+    for name, job in workflow["jobs"].items():
+        deploys = name in {"staging", "production"}
+        alone = {"group": f"deploy-{name}", "cancel-in-progress": False}
+        assert job.get("concurrency") == (alone if deploys else None), name
+
+
+# --- somebody approves -----------------------------------------------------------------------------------------------
+# As GitHub answers: https://docs.github.com/en/rest/deployments/environments#get-an-environment
+REVIEWED = {"type": "required_reviewers", "reviewers": [{"type": "User", "reviewer": {"login": "octocat"}}]}
+BRANCHES = {"protected_branches": False, "custom_branch_policies": True}
+
+
+@pytest.mark.parametrize(
+    ("environment", "missing"),
+    [
+        ({"protection_rules": [REVIEWED, {"type": "branch_policy"}], "deployment_branch_policy": BRANCHES}, []),
+        ({"protection_rules": [REVIEWED], "deployment_branch_policy": None}, ["branches"]),
+        (
+            {"protection_rules": [{"type": "wait_timer", "wait_timer": 30}], "deployment_branch_policy": BRANCHES},
+            ["reviewers"],
+        ),
+        ({"protection_rules": [{**REVIEWED, "reviewers": []}], "deployment_branch_policy": BRANCHES}, ["reviewers"]),
+        ({"message": "Not Found", "status": "404"}, ["reviewers", "branches"]),
+    ],
+)
+def test_no_release_goes_to_production_where_nobody_is_asked(environment: dict[str, Any], missing: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", REPOSITORY / APPROVAL],
+        input=json.dumps(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == (1 if missing else 0), done.stderr
+    assert [word for word in ("reviewers", "branches") if word in done.stderr] == missing
+
+
+def test_the_workflow_asks_github_who_approves_before_production(workflow: dict[str, Any]) -> None:
+    job = workflow["jobs"]["approval"]
+    [asked] = [step for step in job["steps"] if "run" in step]
+
+    assert asked["run"] == f'gh api "repos/$GITHUB_REPOSITORY/environments/production" | python3 {APPROVAL}'
+    assert asked["shell"] == "bash", "which fails where either of the two does"
+    assert job["permissions"] == {"actions": "read", "contents": "read"}
+
+
+# --- rights of a run -------------------------------------------------------------------------------------------------
 def test_nobody_is_asked_and_cloudformation_works_by_its_own_role_at_both_places(
     mine: Templates, workflow: dict[str, Any]
 ) -> None:
@@ -103,13 +198,12 @@ def test_the_workflow_has_no_key_and_no_more_rights_than_each_job_needs(workflow
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():
         deploys = any("make deploy" in step.get("run", "") for step in job["steps"])
-        asked = {"contents": "read", "id-token": "write"} if deploys else None
-        assert job.get("permissions") == asked, name
+        if name != "approval":
+            assert job.get("permissions") == ({"contents": "read", "id-token": "write"} if deploys else None), name
         for step in job["steps"]:
             if "uses" in step:
                 assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"]), "a commit, for a tag can be moved"
     assert "secrets." not in WORKFLOW.read_text()
-    assert workflow["concurrency"] == {"group": "deploy", "cancel-in-progress": False}
 
 
 @pytest.mark.parametrize("stage", ["staging", "production"])
@@ -126,7 +220,8 @@ def test_the_role_that_a_job_takes_is_there_for_its_own_environment_alone(
     assert trust["Condition"] == {
         "StringEquals": {
             "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
-            "token.actions.githubusercontent.com:sub": f"repo:<Repository>:environment:{stage}",
+            "token.actions.githubusercontent.com:sub": f"repo:<Subject>:environment:{stage}",
+            "token.actions.githubusercontent.com:ref": "refs/heads/<Branch>",
         }
     }
     assert len(there.properties["ManagedPolicyArns"]) == 1
@@ -144,12 +239,14 @@ def test_tests_and_checks_run_without_any_right_on_the_shop(mine: Templates) -> 
 
 
 @pytest.mark.parametrize("stage", ["staging", "production"])
-def test_who_deploys_makes_no_role_deletes_no_stack_and_reaches_no_other_stage(mine: Templates, stage: str) -> None:
+def test_by_their_own_rights_who_deploys_makes_no_role_deletes_no_stack_and_reaches_no_other_stage(
+    mine: Templates, stage: str
+) -> None:
     statements = allowed(mine, stage)
     other = {"staging": "production", "production": "staging"}[stage]
     deeds = {deed for s in statements if s["Effect"] == "Allow" for deed in as_list(s["Action"])}
 
-    assert {deed for deed in deeds if deed.startswith("iam:")} == {"iam:PassRole", "iam:GetRole"}
+    assert {deed for deed in deeds if deed.startswith("iam:")} == {"iam:PassRole"}
     assert not {deed for deed in deeds if ":Delete" in deed} - MAY_BE_DELETED
     assert not any(deed.endswith("*") for deed in deeds)
     for statement in statements:
@@ -171,19 +268,94 @@ def test_nobody_but_cloudformation_takes_its_role_which_makes_roles_of_the_stage
     roles = {on for s in statements if "iam:CreateRole" in as_list(s["Action"]) for on in as_list(s["Resource"])}
 
     assert trust["Principal"] == {"Service": "cloudformation.amazonaws.com"}
-    assert roles == {f"arn:aws:iam::123456789012:{kind}/vibecode-{stage}-*" for kind in ("role", "policy")}
+    assert roles == {f"arn:aws:iam::123456789012:role/vibecode-{stage}-*"}
     assert not any("iam:*" in as_list(s["Action"]) or "sts:AssumeRole" in as_list(s["Action"]) for s in statements)
     assert any(s["Effect"] == "Deny" for s in statements)
 
 
-def test_cloudformation_may_make_what_the_stacks_are_made_of(templates: Templates) -> None:
-    used = set()
-    for resource in resources(templates):
-        if resource.stack != STACK:
-            service = resource.type.split("::")[1].lower()
-            used.add(IN_IAM.get(service, service))
+@pytest.mark.parametrize("stage", ["staging", "production"])
+def test_every_role_of_a_stage_has_the_limit_of_the_stage(templates: Templates, stage: str) -> None:
+    made = list(resources(of_stage(templates, stage), "AWS::IAM::Role"))
+    [limit] = [
+        found
+        for found in resources(of_stage(templates, stage), "AWS::IAM::ManagedPolicy")
+        if found.properties["ManagedPolicyName"] == f"vibecode-{stage}-boundary"
+    ]
 
-    assert used - {"iam"} <= set(SERVICES)
+    assert limit.stack == f"vibecode-{stage}-foundation", "which comes before all that have roles"
+    assert not any(role.stack == limit.stack for role in made)
+    assert {role.properties["PermissionsBoundary"] for role in made} == {
+        f"arn:aws:iam::123456789012:policy/vibecode-{stage}-boundary"
+    }
+    assert len(made) > 10
+
+
+@pytest.mark.parametrize("stage", ["staging", "production"])
+def test_cloudformation_may_make_what_the_stacks_are_made_of(templates: Templates, stage: str) -> None:
+    statements = decided(creating(stage, "123456789012"))
+    known = Known(templates)
+    refused = {
+        f"{action} for {made['Type']}, such as {stack}/{name}"
+        for stack in of_stage(templates, stage)
+        for name, made in templates[stack]["Resources"].items()
+        for action in handled(made["Type"])
+        if not any(action.startswith(beginning) for beginning in NO_OCCASION)
+        and not makes(statements, stage, action, arn_of(known, stack, name))
+    }
+
+    refused |= {
+        f"{action} for {kind}"
+        for kind in BY_SETTING
+        for action in handled(kind)
+        if not any(action.startswith(beginning) for beginning in NO_OCCASION)
+        and not makes(statements, stage, action, "")
+    }
+
+    assert not refused, named(sorted(refused))
+
+
+@cache
+def handled(kind: str) -> frozenset[str]:
+    """What AWS's own code calls to make, read, change and delete a resource of a type, as its schema says."""
+    schema = json.loads((SCHEMAS / "resources" / f"{known_types()[kind]}.json").read_text())
+    handlers = {deed: told for deed, told in schema.get("handlers", {}).items() if deed != "list"}
+    assert handlers, f"{kind} has no handlers"
+    return frozenset(action for told in handlers.values() for action in told.get("permissions", ()))
+
+
+def arn_of(known: Known, stack: str, name: str) -> str:
+    """A resource's ARN, where its name makes it."""
+    try:
+        return known.arn(stack, name)
+    except CannotTell:
+        return ""
+
+
+def makes(statements: Sequence[Statement], stage: str, action: str, arn: str) -> bool:
+    """Whether CloudFormation may do this: on the resource itself where it is of the action's service, else anywhere."""
+    limit = limit_arn(stage, "123456789012")
+    worker = f"arn:aws:lambda:eu-north-1:123456789012:function:vibecode-{stage}-worker"
+    context = {"aws:RequestedRegion": "eu-north-1", "lambda:FunctionArn": worker, "iam:PermissionsBoundary": limit}
+    service, _, deed = action.partition(":")
+    if re.fullmatch(r"iam:\w+RolePolicy", action):  # also of a policy, which is attached to a role
+        arn = f"arn:aws:iam::123456789012:role/vibecode-{stage}-web"
+    if not actions_of_aws().get(service, {}).get(deed.lower(), {"Resources": [deed]}).get("Resources"):
+        return allows(statements, action, "*", context)  # AWS knows no resource for it
+    if arn.startswith(f"arn:aws:{service}:"):
+        return any(allows(statements, action, on, context) for on in (arn, f"{arn}/*", "*"))
+    return any(
+        matches(pattern, action, any_case=True)
+        for statement in statements
+        for pattern in statement.actions
+        if statement.effect == "Allow"
+    )
+
+
+@cache
+def actions_of_aws() -> Mapping[str, Mapping[str, Any]]:
+    """Of each service the actions, with the resources that they know: as AWS's service authorization reference says."""
+    read = json.loads((SCHEMAS.parent / "AdditionalSpecs" / "Policies.json").read_text())
+    return {service: about["Actions"] for service, about in read.items()}
 
 
 def test_what_is_built_and_said_is_encrypted_with_the_pipelines_key(mine: Templates) -> None:

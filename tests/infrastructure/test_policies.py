@@ -258,7 +258,26 @@ def test_a_role_has_its_own_policies_and_all_that_are_attached_to_it() -> None:
         found.may("a:Inline", "*")
 
 
-def test_a_role_with_a_boundary_is_not_judged() -> None:
+def test_a_role_may_what_its_policies_and_its_boundary_both_allow() -> None:
+    limit = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "s3:*", "NotResource": "arn:aws:s3:::vibecode-dev-*"},
+        ],
+    }
+    kept = {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"ManagedPolicyName": "limit", "PolicyDocument": limit}}
+    own = [{"PolicyName": "own", "PolicyDocument": policy("s3:GetObject")}]
+    made = {"Type": "AWS::IAM::Role", "Properties": {"PermissionsBoundary": {"Ref": "Kept"}, "Policies": own}}
+
+    (role,) = roles(stack(Web=made, Kept=kept), "dev")
+
+    assert role.may("s3:GetObject", "arn:aws:s3:::vibecode-dev-media/a")
+    assert not role.may("s3:GetObject", "arn:aws:s3:::vibecode-production-media/a"), "its limit denies it"
+    assert not role.may("s3:PutObject", "arn:aws:s3:::vibecode-dev-media/a"), "a limit allows nothing"
+
+
+def test_a_role_whose_boundary_stands_in_no_template_is_not_judged() -> None:
     made = {"Type": "AWS::IAM::Role", "Properties": {"PermissionsBoundary": "arn:aws:iam::aws:policy/Some"}}
     with pytest.raises(CannotTell, match="boundary"):
         roles(stack(Web=made), "dev")

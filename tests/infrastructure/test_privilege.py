@@ -1,6 +1,7 @@
 """Least privilege, both ways: what is called is allowed, and what is allowed is called; on small roles and on ours."""
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from infrastructure.config import STAGES
 from infrastructure.privilege import recorder
 from infrastructure.privilege.check import complaints
+from infrastructure.privilege.policies import allows, roles
 from infrastructure.privilege.recorder import Call
+from infrastructure.privilege.templates import Templates
 from tests.infrastructure.templates import Template, as_list
 
 ACCOUNT = "123456789012"
@@ -340,10 +344,15 @@ def allowing(templates: Mapping[str, Template]) -> Iterator[tuple[str, dict[str,
     """Every statement of a role that allows something, to be changed in place, with the name of its policy."""
     for template in templates.values():
         for name, made in template["Resources"].items():
-            if made["Type"] in POLICIES:
+            if made["Type"] in POLICIES and not is_limit(made):
                 for statement in made["Properties"]["PolicyDocument"]["Statement"]:
                     if statement["Effect"] == "Allow":
                         yield f"{name}: {statement.get('Sid')}", statement
+
+
+def is_limit(made: Mapping[str, Any]) -> bool:
+    """Whether a policy is the boundary of a stage's roles, by which nobody is allowed anything."""
+    return str(made["Properties"].get("ManagedPolicyName", "")).endswith("-boundary")
 
 
 @contextmanager
@@ -442,3 +451,30 @@ def test_without_its_condition_a_statement_lets_in_what_must_be_refused(changed:
 def test_no_other_way_in_is_overlooked(changed: dict[str, Any], resource: dict[str, Any], said: str) -> None:
     changed[f"vibecode-{STAGE}-network"]["Resources"]["Another"] = resource
     assert any(said in line for line in complaints(changed))
+
+
+def test_a_call_that_the_limit_of_the_stage_refuses_is_named(changed: dict[str, Any]) -> None:
+    foundation = changed[f"vibecode-{STAGE}-foundation"]["Resources"]
+    [limit] = [made for made in foundation.values() if made["Type"] == "AWS::IAM::ManagedPolicy" and is_limit(made)]
+    [data] = [each for each in limit["Properties"]["PolicyDocument"]["Statement"] if "NotResource" in each]
+    refused = "worker is not allowed sqs:ReceiveMessage on "
+    assert not any(refused in line for line in complaints(changed))
+
+    with instead(data, NotResource=[each for each in data["NotResource"] if ":sqs:" not in json.dumps(each)]):
+        assert any(refused in line for line in complaints(changed))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_limit_of_a_stage_takes_away_nothing_that_its_roles_are_allowed(
+    templates: Mapping[str, Template], stage: str
+) -> None:
+    taken = [
+        f"{role.name}: {action} on {resource}"
+        for role in roles(Templates(templates), stage)
+        for statement in role.statements
+        for action, resource in itertools.product(statement.actions, statement.resources)
+        if statement.effect == "Allow"
+        and not allows(role.boundary or (), action, resource if resource == "*" else resource.replace("*", "any"))
+    ]
+
+    assert taken == []

@@ -22,8 +22,8 @@ VARIABLE = "LOCAL_TRAIL"
 
 # Of what a call says, only what names its resource: never what is in a message, a row or a mail.
 NAMES = {
-    "EventBusName", "executionArn", "IndexName", "QueueUrl", "SecretId", "stateMachineArn", "TableName",
-    "TopicArn", "UserPoolId",
+    "DBClusterIdentifier", "EventBusName", "executionArn", "IndexName", "Name", "QueueUrl", "SecretId", "StackName",
+    "stateMachineArn", "TableName", "TopicArn", "UserPoolId",
 }  # fmt: skip
 PARTITION = "userId"  # of the one table that there is (vibecode/websockets.py)
 # What says nothing of which operation of S3's it is.

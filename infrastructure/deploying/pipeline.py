@@ -1,0 +1,124 @@
+"""`make pipeline REPOSITORY=owner/name`: the pipeline's stack, once an account, by the same change sets as the stages'.
+
+After the first deploy of its stages, of which each has brought the limit of its roles, and one the bucket that the
+template is read from. Ends as `make deploy` does: 0 done, 1 refused or failed, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infrastructure.config import APPROVALS_TO, STAGES
+from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.say import Say
+from infrastructure.deploying.stacks import StackFailed, Stacks, Template
+from infrastructure.pipeline import STAGES as DEPLOYED
+from vibecode.resources import PROJECT
+
+WHAT = "pipeline"
+
+
+def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(prog="infrastructure.deploying.pipeline", description=__doc__)
+    parser.add_argument("--repository", default="", help="at GitHub, as owner/name; needed the first time")
+    parser.add_argument("--branch", default="", help="what is pushed to it is released; main at first")
+    parser.add_argument("--subject", default="", help="the repository as GitHub's tokens call it, where they have ids")
+    parser.add_argument("--provider", default="", help="the ARN of GitHub's OIDC provider, where the account has one")
+    parser.add_argument("--plan", action="store_true", help="only say what would be done")
+    parser.add_argument("--yes", action="store_true", help="ask nothing")
+    return parser.parse_args(words)
+
+
+def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
+    """Plan, ask, deploy, and say what is left for people. Raises Refused."""
+    number, who = account.identity
+    if not account.has_packages:
+        raise Refused(f"{account.stage.name} is not there yet: an administrator deploys each stage once before.")
+    with tempfile.TemporaryDirectory(prefix="vibecode-pipeline-") as folder:
+        template = _template(Path(folder))
+    stacks = Stacks(account, {WHAT: template})
+    stacks.told |= parameters(arguments, stacks)
+    changes = stacks.plan(WHAT)
+    say.line(f"{template.name} in {template.region}, account {number}, as {who}", "bold")
+    for name, value in stacks.told.items():
+        say.line(f"  {name}: {value}")
+    say.line(f"  {changes}")
+    for each in changes.lost:
+        say.line(f"    REMOVED OR REPLACED: {each}", "bold red")
+    if arguments.plan:
+        return
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise Refused("Nobody is there to be asked: --yes, if that is meant.")
+        if input("Deploy it? [y/N] ").strip().lower() not in {"y", "yes"}:
+            raise Refused("Nothing was done.")
+    say.step(f"stack {WHAT}", lambda: stacks.apply(WHAT, changes.lost))
+    for left in still_to_do(account, stacks.outputs()):
+        say.line(f"Still to do: {left}", "yellow")
+
+
+def parameters(arguments: argparse.Namespace, stacks: Stacks) -> dict[str, str]:
+    """What the stack is told: what was said now, else what it was told before. Raises Refused without a repository."""
+    before = {name: stacks.parameter(WHAT, name) for name in ("Repository", "Branch", "Subject", "Provider")}
+    repository = arguments.repository or before["Repository"]
+    if not repository:
+        raise Refused("Which repository is released? REPOSITORY=owner/name, once.")
+    is_known = repository == before["Repository"]
+    told = {
+        "Repository": repository,
+        "Branch": arguments.branch or before["Branch"],
+        "Subject": arguments.subject or (before["Subject"] if is_known else repository),
+        "Provider": arguments.provider or before["Provider"],
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def still_to_do(account: Account, outputs: Mapping[str, str]) -> Iterator[str]:
+    """What only a person can do, as far as it is not done."""
+    arn = outputs["ConnectionArn"]
+    connection = account.client("codeconnections").get_connection(ConnectionArn=arn)["Connection"]
+    if connection["ConnectionStatus"] != "AVAILABLE":
+        yield f"{arn} is {connection['ConnectionStatus']}: complete it in the console, Developer Tools › Connections"
+    if not APPROVALS_TO:
+        yield "APPROVALS_TO in infrastructure/config.py: nobody is written to when a release waits, or a run has failed"
+    yield "at GitHub, for its workflow: the variable AWS_ACCOUNT_ID, both environments, reviewers (docs/deploy.md)"
+
+
+def _template(folder: Path) -> Template:
+    from infrastructure.app import synthesize  # it takes seconds to load
+
+    name = f"{PROJECT}-{WHAT}"
+    body = synthesize(folder)[name]
+    told = json.loads((folder / "manifest.json").read_text())["artifacts"][WHAT]
+    return Template(
+        what=WHAT,
+        name=name,
+        region=told["environment"].rpartition("/")[2],
+        tags=told["properties"]["tags"],
+        protected=told["properties"]["terminationProtection"],
+        body=json.dumps(body, separators=(",", ":")),
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what was asked for; every failure is a sentence."""
+    say = Say()
+    try:
+        run(read_arguments(words), Account(STAGES[DEPLOYED[0]]), say)
+    except (Refused, StackFailed, BotoCoreError, ClientError) as error:
+        say.line(str(error), "bold red")
+        return 1
+    except KeyboardInterrupt:
+        say.line("Interrupted. CloudFormation goes on with what it has begun: run it again.", "bold red")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""`make pipeline`: the stack once an account, on the local AWS; what it was told is kept, and what is left is said."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from infrastructure.config import REGION, STAGES
+from infrastructure.deploying import pipeline
+from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.say import Say
+from infrastructure.deploying.stacks import Stacks, Template
+from tests.infrastructure.stage_here import PACKAGES, STAGE, StageHere, stage_here
+
+CONNECTION = f"arn:aws:codeconnections:{REGION}:123456789012:connection/1"
+ASKED = {"Type": "String"}
+SMALL = {
+    "Parameters": dict.fromkeys(("Repository", "Subject"), ASKED)
+    | {"Branch": {**ASKED, "Default": "main"}, "Provider": {**ASKED, "Default": ""}},
+    "Resources": {
+        "Told": {
+            "Type": "AWS::SSM::Parameter",
+            "Properties": {
+                "Name": "/told",
+                "Type": "String",
+                "Value": {"Fn::Join": [" ", [{"Ref": name} for name in ("Repository", "Branch", "Subject")]]},
+            },
+        }
+    },
+    "Outputs": {"ConnectionArn": {"Value": CONNECTION}},
+}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageHere]:
+    """The account, with the bucket of a stage."""
+    with stage_here(tmp_path_factory.mktemp("pipeline")) as stage:
+        stage.client("s3").create_bucket(Bucket=PACKAGES, CreateBucketConfiguration={"LocationConstraint": REGION})
+        yield stage
+
+
+@pytest.fixture
+def account(stage: StageHere, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """The same as the command sees it; the connection has nobody's yes yet, and the template is a small one."""
+    keys = {"aws_access_key_id": "tests", "aws_secret_access_key": "tests"}
+    connections: Any = boto3.client("codeconnections", region_name=REGION, **keys)  # type: ignore[call-overload]  # any keys
+    stub = Stubber(connections)
+    for _ in range(2):
+        answer = {"Connection": {"ConnectionArn": CONNECTION, "ConnectionStatus": "PENDING"}}
+        stub.add_response("get_connection", answer, {"ConnectionArn": CONNECTION})
+    stub.activate()
+
+    def make(service: str, *, region_name: str, **_: object) -> Any:
+        return connections if service == "codeconnections" else stage.client(service, region_name)
+
+    small = Template(
+        what="pipeline", name="vibecode-pipeline", region=REGION, tags={}, protected=False, body=json.dumps(SMALL)
+    )
+    monkeypatch.setattr(pipeline, "_template", lambda _: small)
+    return Account(STAGES[STAGE], make)
+
+
+def asked(*words: str) -> argparse.Namespace:
+    return pipeline.read_arguments(["--yes", *words])
+
+
+def test_it_comes_after_the_stages_is_told_its_repository_once_and_says_what_is_left(
+    account: Account, stage: StageHere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = Account(STAGES["staging"], lambda service, *, region_name, **_: stage.client(service, region_name))
+    with pytest.raises(Refused, match="deploys each stage once before"):
+        pipeline.run(asked("--repository", "us/shop"), elsewhere, Say())
+    with pytest.raises(Refused, match="REPOSITORY=owner/name"):
+        pipeline.run(asked(), account, Say())
+
+    pipeline.run(asked("--repository", "us/shop", "--subject", "us-1/shop-2"), account, Say())
+    pipeline.run(asked("--repository", "us/shop", "--branch", "release"), account, Say())
+
+    told = stage.client("ssm").get_parameter(Name="/told")["Parameter"]["Value"]
+    assert told == "us/shop release us-1/shop-2", "what GitHub's tokens say was told before"
+    said = capsys.readouterr().out
+    assert f"Still to do: {CONNECTION} is PENDING" in said
+    assert "Still to do: APPROVALS_TO" in said
+
+
+def test_another_repository_has_another_subject(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks = Stacks(account, {})
+    before = {"Repository": "us/shop", "Subject": "us-1/shop-2", "Branch": "main", "Provider": ""}
+    monkeypatch.setattr(stacks, "parameter", lambda _, name: before[name])
+
+    told = pipeline.parameters(asked("--repository", "us/other"), stacks)
+
+    assert told == {"Repository": "us/other", "Branch": "main", "Subject": "us/other"}
+
+
+def test_a_plan_changes_nothing(account: Account, stage: StageHere) -> None:
+    before = stage.client("cloudformation").list_stacks()["StackSummaries"]
+
+    pipeline.run(asked("--plan", "--repository", "us/planned"), account, Say())
+
+    assert stage.client("cloudformation").list_stacks()["StackSummaries"] == before
