@@ -40,7 +40,6 @@ WITHOUT_RESOURCE = {
     "ec2:AssignPrivateIpAddresses": "a function in the VPC",
     "ec2:CreateNetworkInterface": "a function in the VPC",
     "ec2:DeleteNetworkInterface": "a function in the VPC",
-    "backup:DescribeRegionSettings": "before anything is deployed",
     "ec2:DescribeNetworkInterfaces": "a function in the VPC",
     "ec2:DescribeSubnets": "a function in the VPC",
     "ec2:DescribeSecurityGroups": "a function in the VPC",
