@@ -89,8 +89,7 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         scope,
         "messaging",
         resources=resources,
-        domain=stage.domain,
-        hosted_zone=stage.hosted_zone,
+        stage=stage,
         key=foundation.key,
         **named("messaging", "personal"),
     )
@@ -122,11 +121,9 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
     identity = Identity(
         scope,
         "identity",
+        stage=stage,
         resources=resources,
         public_url=front.public_url,
-        domain=stage.domain,
-        database_sleeps=stage.database_sleeps,
-        log_days=stage.log_days,
         key=foundation.key,
         **named("identity", "personal"),
     )

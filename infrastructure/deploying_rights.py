@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from aws_cdk import aws_iam as iam
 
-from infrastructure.config import EDGE_REGION, REGION
+from infrastructure.config import EDGE_REGION, REGION, TRACING_LAYER
 from vibecode.resources import PROJECT, Resources
 
 # The services of which a stage's stacks have resources, some by a setting only (a domain, files, what runs long), as
@@ -138,6 +138,7 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
         ],
         [arn for function in functions for arn in (function, f"{function}:*")],
     )
+    yield _allow("LayerThatTraces", ["lambda:GetLayerVersion"], [TRACING_LAYER])
     yield _allow("VersionsThatAreOld", ["lambda:DeleteFunction"], [f"{function}:*" for function in functions])
     yield _allow(
         "RolesOfTheFunctions",

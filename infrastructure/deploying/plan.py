@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infrastructure.config import REGION, Stage
+from infrastructure.config import QUEUES_AT_ONCE, REGION, Stage
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.record import Record, Release
 from infrastructure.deploying.say import Say
@@ -36,7 +36,7 @@ QUOTAS = (
         what="functions running at once",
         service="lambda",
         code="L-B99A9384",
-        needed=lambda stage: stage.worker_at_once + 100,  # Lambda keeps 100 for what reserves nothing
+        needed=lambda _: QUEUES_AT_ONCE + 100,  # and as many for the web, which nothing else must take
     ),
     Quota(
         what="VPCs",
