@@ -165,9 +165,10 @@ class Integrations(cdk.Stack):
         said = self.resolve(
             [[r.response_type, r.status_code, r.response_parameters, r.response_templates] for r in responses]
         )
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         deployment = apigateway.CfnDeployment(
             self,
-            f"Answers{hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]}",  # another one: CloudFormation changes none
+            f"Answers{digest[:8]}",  # another one: CloudFormation changes none
             rest_api_id=api,
             stage_name=stage.name,
             description="API Gateway's own answers are problems",

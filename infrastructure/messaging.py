@@ -17,6 +17,7 @@ from constructs import Construct
 
 from infrastructure.config import Stage
 from infrastructure.metrics import dead_letters_of_the_bus
+from infrastructure.parts import accept
 from vibecode.resources import ARCHIVE_DAYS, VISIBILITY_TIMEOUT, Queue, Resources
 
 DEAD_DAYS = 14  # of the bus's own dead letters: as long as those of the queues
@@ -66,6 +67,7 @@ class Messaging(cdk.Stack):
             retention_period=cdk.Duration.days(DEAD_DAYS),
             encryption_master_key=key,
         )
+        accept(dead, {"SQS3": "It is a dead-letter queue: the bus's, where the rule knows those of queues alone"})
         bus = events.CfnEventBus(
             self,
             "Bus",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from infrastructure.config import STAGES, ZONES
-from tests.infrastructure.templates import Resource, Templates, as_list, named, of_stage, policies, resources
+from tests.infrastructure.templates import ACCOUNT, Resource, Templates, as_list, named, of_stage, policies, resources
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import QUEUES
 
@@ -59,6 +59,19 @@ WITHOUT_RESOURCE = {
     "xray:PutTelemetryRecords": "traces",
     "xray:PutTraceSegments": "traces",
 }
+# What a wildcard may follow: a name of ours, or of a thing in another stack.
+OURS = re.compile(rf"vibecode[-/](?:{'|'.join(STAGES)}|pipeline)\b|<")
+# Patterns before which no name stands, for AWS gives the names; what narrows each is beside it in the code.
+_HERE = f"eu-north-1:{ACCOUNT}"
+ALL_OF_A_KIND = {
+    "arn:aws:apigateway:eu-north-1::/restapis/*": "of the API that Zappa makes: its id is AWS's",
+    "arn:aws:apigateway:eu-north-1::/tags/*": "of the same",
+    f"arn:aws:cognito-idp:{_HERE}:userpool/*": "its id is AWS's; not where the tag says another stage",
+    f"arn:aws:ec2:{_HERE}:*/*": "a function in the VPC, and never by our own code",
+    f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/*": "roles that services bring along",
+    f"arn:aws:kms:{_HERE}:key/*": "only by the stage's alias",
+    f"arn:aws:secretsmanager:{_HERE}:secret:rds!cluster-*": "only of the stage's cluster, by its tag",
+}
 # CloudFormation makes things before they have an ARN; docs/decisions/0023 says what holds it.
 MAKERS = re.compile(r"^vibecode-pipeline-(staging|production)-cloudformation$")
 
@@ -94,8 +107,26 @@ def too_wide(statement: Mapping[str, Any]) -> Iterator[str]:
     """Deeds of an identity's statement that are many in one word, or on everything."""
     deeds = as_list(statement["Action"])
     yield from (f"{deed} is many deeds" for deed in deeds if "*" in deed)
-    if "*" in as_list(statement["Resource"]):
-        yield from (f"{deed} on everything" for deed in deeds if deed not in WITHOUT_RESOURCE)
+    for on in as_list(statement["Resource"]):
+        if on == "*":
+            yield from (f"{deed} on everything" for deed in deeds if deed not in WITHOUT_RESOURCE)
+        elif "*" in on and not OURS.search(on.partition("*")[0]) and on not in ALL_OF_A_KIND:
+            yield f"{', '.join(deeds)} on all of {on}"
+
+
+@pytest.mark.parametrize(
+    "on",
+    [
+        "*", "arn:aws:*", "arn:aws:s3:::*", "arn:aws:s3:::*/products/*", "arn:aws:dynamodb:eu-north-1:123456789012:*",
+        "arn:aws:sqs:*:123456789012:vibecode-dev-mail", "arn:aws:s3:::vibecode-*",
+        "arn:aws:lambda:eu-north-1:123456789012:function:*",
+    ],
+)  # fmt: skip
+def test_whatever_is_nobodys_name_is_too_wide(on: str) -> None:
+    assert [*too_wide({"Action": "s3:GetObject", "Resource": [on]})]
+    assert not [
+        *too_wide({"Action": "s3:GetObject", "Resource": f"arn:aws:s3:::vibecode-dev-media-{ACCOUNT}/products/*"})
+    ]
 
 
 # --- Resources are tagged for cost tracking --------------------------------------------------------------------------
@@ -148,14 +179,17 @@ def test_cloudwatch_alarms_are_configured(templates: Templates, stage: str) -> N
     paging = " ".join(found.properties["AlarmRule"] for found in resources(mine, "AWS::CloudWatch::CompositeAlarm"))
 
     assert {f"vibecode-{stage}", f"vibecode-{stage}-worker"} <= watched, "both functions"
-    assert {f"vibecode-{stage}-{queue.key}-dead" for queue in QUEUES} <= watched, "every dead-letter queue"
+    dead = {*(queue.key for queue in QUEUES), "bus"}
+    assert {f"vibecode-{stage}-{key}-dead" for key in dead} <= watched, "every dead-letter queue"
     assert {cluster.properties["DBClusterIdentifier"] for cluster in resources(mine, CLUSTER)} <= watched
     for queue in resources(mine, QUEUE):
         assert queue.properties["QueueName"] in watched, f"nobody looks at {queue}"
     for machine in resources(mine, "AWS::StepFunctions::StateMachine"):
         assert any(value.endswith(f":stateMachine:{machine.properties['StateMachineName']}") for value in watched)
     for alarm in alarms:
-        assert alarm.properties.get("AlarmActions") or f"<{alarm.name}.Arn>" in paging, f"{alarm} tells nobody"
+        assert alarm.properties.get("AlarmActions") or f"<{alarm.name}.Arn>" in paging, (
+            f"{alarm} has no topic, whoever listens there"
+        )
 
 
 def dimensions_of(alarm: Resource) -> Iterator[str]:
