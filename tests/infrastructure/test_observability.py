@@ -24,8 +24,12 @@ ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
 
 
 def alarms(templates: Templates) -> dict[str, Resource]:
-    """Every alarm by its name."""
-    return {found.properties["AlarmName"]: found for found in resources(templates, *ALARMS)}
+    """Every alarm by its name; those by which AWS scales something have none."""
+    return {
+        found.properties["AlarmName"]: found
+        for found in resources(templates, *ALARMS)
+        if "AlarmName" in found.properties
+    }
 
 
 def runbook_of(alarm: Resource) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infrastructure.config import TRACING_LAYER
 from infrastructure.deploying_rights import SERVICES
 from tests.infrastructure.templates import Resource, Templates, as_list, policies, resources
 from vibecode.local.folder import REPOSITORY
@@ -157,6 +158,8 @@ def test_who_deploys_makes_no_role_deletes_no_stack_and_reaches_no_other_stage(m
             assert f"vibecode-{other}" not in on
     [versions] = [s for s in statements if s["Action"] == "lambda:DeleteFunction"]
     assert all(on.endswith(":*") for on in versions["Resource"]), "never the function"
+    [layer] = [s for s in statements if s["Action"] == "lambda:GetLayerVersion"]
+    assert layer["Resource"] == TRACING_LAYER, "or no function of the stage could have it"
     [denied] = [s for s in statements if s["Effect"] == "Deny"]
     assert denied["Condition"]["StringNotEquals"] == {"aws:ResourceTag/stage": [stage, "all"]}
 
