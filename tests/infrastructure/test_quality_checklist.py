@@ -278,6 +278,7 @@ AT_REST: Mapping[str, Check] = {
 }
 
 
+NOWHERE = {"255.255.255.255/32"}  # what CDK writes for a group that speaks to nobody
 # CloudWatch encrypts every log group; with a key of ours where there is one, and these are in another region.
 BY_AWS_OWN_KEY = re.compile(r"^vibecode-\w+-worldwide/.* \(AWS::Logs::LogGroup\)$")
 
@@ -339,6 +340,22 @@ IN_TRANSIT: Mapping[str, Check] = {
     ),
     "AWS::RDS::DBClusterParameterGroup": lambda has: has["Parameters"].get("rds.force_ssl") == "1",
 }
+
+
+def test_nobody_is_let_into_the_network_by_an_address(templates: Templates) -> None:
+    """Each group names its peers; what leaves for anywhere leaves by HTTPS."""
+    groups = list(resources(templates, "AWS::EC2::SecurityGroup"))
+    inwards = [each.properties for each in resources(templates, "AWS::EC2::SecurityGroupIngress")]
+    outwards = [each.properties for each in resources(templates, "AWS::EC2::SecurityGroupEgress")]
+    for group in groups:
+        inwards += group.properties.get("SecurityGroupIngress", [])
+        outwards += group.properties.get("SecurityGroupEgress", [])
+
+    assert len(groups) >= 4 * len(STAGES)
+    assert [rule for rule in inwards if not {"SourceSecurityGroupId"} & rule.keys()] == []
+    anywhere = [rule for rule in outwards if "CidrIp" in rule and rule["CidrIp"] not in NOWHERE]
+    assert [rule for rule in anywhere if (rule["FromPort"], rule["ToPort"]) != (443, 443)] == []
+    assert [rule for rule in outwards if "CidrIpv6" in rule] == []
 
 
 def refuses_plain(statement: Mapping[str, Any]) -> bool:
