@@ -7,6 +7,7 @@ import http.client
 import json
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -65,11 +66,12 @@ class BadToken(AuthenticationFailed):
 class KeySet:
     """The public keys of the user pool: fetched once, kept, and fetched again when an unknown ``kid`` comes.
 
+    ``seed`` is the document as the deployment found it: with it a new sandbox fetches nothing for its first token.
     Thread-safe and bounded: at most one fetch a minute and 16 keys, whatever strangers send.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0, pause: float = 60.0) -> None:
-        self.url, self.timeout, self.pause = url, timeout, pause
+    def __init__(self, url: str, *, seed: str = "", timeout: float = 2.0, pause: float = 60.0) -> None:
+        self.url, self.seed, self.timeout, self.pause = url, seed, timeout, pause
         self.lock = threading.Lock()
         self.keys: dict[str, jwt.PyJWK] = {}
         self.next_fetch = 0.0  # by the monotonic clock
@@ -79,19 +81,24 @@ class KeySet:
         if found := self.keys.get(kid):
             return found
         with self.lock:
+            if not self.keys and self.seed:
+                self._take(lambda: self.seed)
             if kid not in self.keys and time.monotonic() >= self.next_fetch:
-                self._fetch()
+                self._take(self._download)
+                # The keys we have still serve when a fetch fails; with none at all, the next second may bring them.
+                self.next_fetch = time.monotonic() + (self.pause if self.keys else 1.0)
         if found := self.keys.get(kid):
             return found
         if not self.keys:  # nothing to go by: every token would look false
             raise SignInAway("The keys of the user pool cannot be fetched; try again shortly.")
         raise BadToken("The token is signed with a key that is not of this user pool.")
 
-    def _fetch(self) -> None:
+    def _take(self, document_of: Callable[[], str | bytes]) -> None:
+        """Keep the keys of a document; those that we have where it has none, or cannot be had."""
         import jwt
 
         try:
-            document = json.loads(self._download())
+            document = json.loads(document_of())
             keys = {
                 entry["kid"]: jwt.PyJWK(entry, algorithm="RS256")
                 for entry in document["keys"][:MOST_KEYS]
@@ -101,9 +108,7 @@ class KeySet:
                 raise ValueError("there is no key for signatures among them")
             self.keys = keys
         except (*_FETCH_ERRORS, jwt.PyJWTError) as error:
-            log.error("the user pool's keys cannot be fetched", error=str(error))
-        # The keys we have still serve when a fetch fails; with none at all, the next second may bring them.
-        self.next_fetch = time.monotonic() + (self.pause if self.keys else 1.0)
+            log.error("the user pool's keys cannot be read", error=str(error))
 
     def _download(self) -> bytes:
         parts = urlsplit(self.url)
@@ -120,7 +125,7 @@ _key_sets: dict[str, KeySet] = {}
 
 def _key_set() -> KeySet:
     url = settings.COGNITO_JWKS_URL
-    return _key_sets.setdefault(url, KeySet(url))
+    return _key_sets.setdefault(url, KeySet(url, seed=settings.COGNITO_JWKS))
 
 
 def verify(raw: str) -> Token:

@@ -9,7 +9,7 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,7 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
     network = Network(
         scope,
         "network",
-        cidr=stage.cidr,
-        nat_gateways=stage.nat_gateways,
-        interface_endpoints=stage.interface_endpoints,
-        log_days=stage.log_days,
+        stage=stage,
         key=foundation.key,
         **named("network", "internal"),
     )
@@ -194,10 +191,10 @@ def build_once(app: cdk.App) -> cdk.Stack:
     )
 
 
-def synthesize(folder: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Write the templates of all stages to a folder, with cdk-nag's report: each template by its stack's name."""
+def synthesize(folder: Path, stages: Collection[Stage] = tuple(STAGES.values())) -> Mapping[str, Mapping[str, Any]]:
+    """Write the templates of the stages to a folder, with cdk-nag's report: each template by its stack's name."""
     app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
-    stacks = [*(stack for stage in STAGES.values() for stack in build(app, stage)), build_once(app)]
+    stacks = [*(stack for stage in stages for stack in build(app, stage)), build_once(app)]
     for stack in stacks:
         _tag(stack)
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(), cdk_nag.HIPAASecurityChecks())

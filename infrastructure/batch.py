@@ -20,7 +20,7 @@ from constructs import Construct
 from infrastructure.config import Stage
 from infrastructure.network import PRIVATE, Network
 from infrastructure.parts import accept, log_group
-from infrastructure.permissions import Statements, allow, wildcards
+from infrastructure.permissions import Statements, allow, attach
 from vibecode.resources import Resources
 
 QUEUE = "jobs"
@@ -64,7 +64,6 @@ class Batch(Construct):
             service_name=f"{resources.prefix}-batch",
             cluster=cluster,
             task_definition=task,
-            desired_count=0,
             capacity_provider_strategies=[ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT", weight=1)],
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
             min_healthy_percent=0,
@@ -73,6 +72,8 @@ class Batch(Construct):
             vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
             security_groups=[network.group(self, "batch")],
         )
+        # How many run is the scaling's to say: a count written here would end them at each release.
+        service.node.default_child.add_property_deletion_override("DesiredCount")
         self._scale(service)
 
     # --- the task ----------------------------------------------------------------------------------------------------
@@ -144,14 +145,7 @@ class Batch(Construct):
                 conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
             ),
         )
-        policy = iam.ManagedPolicy(
-            self,
-            f"{name}-policy",
-            managed_policy_name=f"{self._resources.prefix}-{name}",
-            statements=statements,
-            roles=[role],
-        )
-        accept(policy, wildcards(self, statements))
+        attach(self, f"{name}-policy", role, f"{self._resources.prefix}-{name}", statements)
         return role
 
     # --- the service -------------------------------------------------------------------------------------------------

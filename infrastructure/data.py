@@ -16,7 +16,7 @@ from constructs import Construct
 from infrastructure import database_roles as roles
 from infrastructure.config import Stage
 from infrastructure.network import DATA, PRIVATE, Network
-from infrastructure.parts import accept, managed
+from infrastructure.parts import accept, log_group, managed, pin
 from vibecode.resources import Resources
 
 DATABASE = roles.DATABASE
@@ -27,7 +27,7 @@ ENGINE = rds.DatabaseClusterEngine.aurora_postgres(version=rds.AuroraPostgresEng
 
 
 class Data(cdk.Stack):
-    """Everything here outlives its stack."""
+    """The database, the connections and the backups outlive their stack; proxy and cache hold nothing."""
 
     def __init__(
         self,
@@ -113,6 +113,12 @@ class Data(cdk.Stack):
             performance_insight_encryption_key=None if stage.database_sleeps else key,
             monitoring_interval=None if stage.database_sleeps else cdk.Duration.seconds(60),
         )
+        pin(cluster, "Database")
+        for instance in ("writer", *(f"reader{n}" for n in range(stage.readers))):
+            pin(cluster.node.find_child(instance), instance.capitalize())
+        # RDS would make it without an end and without our key.
+        logs = f"/aws/rds/cluster/{stage.prefix}-database/postgresql"
+        cluster.node.add_dependency(log_group(self, "DatabaseLog", logs, days=stage.log_days, key=key))
         accept(
             cluster,
             {
@@ -189,7 +195,7 @@ class Data(cdk.Stack):
 
     def _connections(self, resources: Resources, key: kms.IKey) -> dynamodb.TableV2:
         """Who is connected by websocket, and the tickets of who is about to be; each row ends by itself."""
-        return dynamodb.TableV2(
+        table = dynamodb.TableV2(
             self,
             "Connections",
             table_name=resources.connections_table,
@@ -207,6 +213,8 @@ class Data(cdk.Stack):
             deletion_protection=True,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        pin(table, "Connections")
+        return table
 
     def _back_up(self, stage: Stage, key: kms.IKey) -> None:
         """A copy a night besides Aurora's own; in production nobody shortens its life without bypassing governance."""
@@ -221,6 +229,7 @@ class Data(cdk.Stack):
                 backup.LockConfiguration(min_retention=cdk.Duration.days(7)) if stage.vault_locked else None
             ),
         )
+        pin(vault, "Vault")
         plan = backup.BackupPlan(
             self,
             "Backups",

@@ -8,13 +8,14 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infrastructure.parts import accept, forgetting, private_bucket, replaced_for
+from infrastructure.parts import accept, forgetting, let_logs_use, let_use, pin, private_bucket, replaced_for
 from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
-WRITERS = ("events", "sns", "ses", "cloudwatch", "budgets", "costalerts")
+WRITERS = ("events", "cloudwatch", "budgets", "costalerts")
 # For a bus, and for its archive. https://docs.aws.amazon.com/eventbridge/latest/userguide/encryption-archives.html
 MORE = {"events": ("kms:DescribeKey", "kms:ReEncrypt*")}
 
@@ -24,79 +25,8 @@ class Foundation(cdk.Stack):
 
     def __init__(self, scope: Construct, name: str, *, resources: Resources, log_days: int, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
-        self.key = kms.Key(
-            self,
-            "Key",
-            alias=f"alias/{resources.prefix}",
-            description=f"Encrypts what {resources.prefix} keeps",
-            enable_key_rotation=True,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
-        )
-        for service in WRITERS:
-            self.key.add_to_resource_policy(
-                iam.PolicyStatement(
-                    sid=f"{service.capitalize()}WritesForUs",
-                    actions=["kms:Decrypt", "kms:GenerateDataKey*", *MORE.get(service, ())],
-                    principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
-                    resources=["*"],  # in a key's policy: this key
-                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
-                )
-            )
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="LogsOfThisStage",
-                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-                principals=[iam.ServicePrincipal(f"logs.{self.region}.amazonaws.com")],
-                resources=["*"],  # in a key's policy: this key
-                conditions={
-                    "ArnLike": {
-                        "kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{self.region}:{self.account}:log-group:*"
-                    }
-                },
-            )
-        )
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="CloudFrontReadsPictures",
-                actions=["kms:Decrypt"],
-                principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
-                resources=["*"],  # in a key's policy: this key
-                conditions={
-                    # Not the stage's distribution by its id: it is made later, and the bucket's policy names it.
-                    "ArnLike": {"aws:SourceArn": f"arn:aws:cloudfront::{self.account}:distribution/*"},
-                    "StringEquals": {
-                        "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{resources.prefix}-media-{self.account}"
-                    },
-                },
-            )
-        )
-        # The service that carries what Step Functions logs; AWS names no condition that it would meet.
-        # https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="LogsAreDelivered",
-                actions=["kms:Decrypt"],
-                principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
-                resources=["*"],  # in a key's policy: this key
-            )
-        )
-        # S3 delivers its logs under a key of its own only, and to nobody's ownership but the bucket's policy.
-        self.access_logs = private_bucket(
-            self, "AccessLogs", f"{resources.prefix}-access-logs-{self.account}", lifecycle_rules=[forgetting(log_days)]
-        )
-        accept(self.access_logs, {"S3DefaultEncryptionKMS": "S3 delivers access logs to buckets with its own key only"})
-        self.access_logs.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="LogsOfTheStagesBuckets",
-                actions=["s3:PutObject"],
-                principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
-                resources=[self.access_logs.arn_for_objects("*")],
-                conditions={
-                    "ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{resources.prefix}-*"},
-                    "StringEquals": {"aws:SourceAccount": self.account},
-                },
-            )
-        )
+        self.key = self._key(resources)
+        self.access_logs = self._access_logs(resources, log_days)
         self.packages = private_bucket(
             self,
             "Packages",
@@ -112,3 +42,60 @@ class Foundation(cdk.Stack):
         )
         reason = "Packages are made again from a commit; access logs are worth no second region"
         accept(self, {"S3BucketReplicationEnabled": reason})
+
+    def _key(self, resources: Resources) -> kms.Key:
+        key = kms.Key(
+            self,
+            "Key",
+            alias=f"alias/{resources.prefix}",
+            description=f"Encrypts what {resources.prefix} keeps",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        pin(key, "Key")
+        for service in WRITERS:
+            let_use(
+                key,
+                f"{service.capitalize()}WritesForUs",
+                service,
+                ["kms:Decrypt", "kms:GenerateDataKey*", *MORE.get(service, ())],
+                {"StringEquals": {"aws:SourceAccount": self.account}},
+            )
+        let_logs_use(key)
+        let_use(
+            key,
+            "CloudFrontReadsPictures",
+            "cloudfront",
+            ["kms:Decrypt"],
+            {
+                # Not the stage's distribution by its id: it is made later, and the bucket's policy names it.
+                "ArnLike": {"aws:SourceArn": f"arn:aws:cloudfront::{self.account}:distribution/*"},
+                "StringEquals": {
+                    "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{resources.prefix}-media-{self.account}"
+                },
+            },
+        )
+        # The service that carries what Step Functions logs; AWS names no condition that it would meet.
+        # https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
+        let_use(key, "LogsAreDelivered", "delivery.logs", ["kms:Decrypt"])
+        return key
+
+    def _access_logs(self, resources: Resources, days: int) -> s3.Bucket:
+        """S3 delivers its logs under a key of its own only, and to nobody's ownership but the bucket's policy."""
+        bucket = private_bucket(
+            self, "AccessLogs", f"{resources.prefix}-access-logs-{self.account}", lifecycle_rules=[forgetting(days)]
+        )
+        accept(bucket, {"S3DefaultEncryptionKMS": "S3 delivers access logs to buckets with its own key only"})
+        bucket.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfTheStagesBuckets",
+                actions=["s3:PutObject"],
+                principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
+                resources=[bucket.arn_for_objects("*")],
+                conditions={
+                    "ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{resources.prefix}-*"},
+                    "StringEquals": {"aws:SourceAccount": self.account},
+                },
+            )
+        )
+        return bucket

@@ -1,5 +1,6 @@
 """The network of a stage: subnets over three zones, the way out, and who may speak to whom."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import aws_cdk as cdk
@@ -7,25 +8,26 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from infrastructure.config import ZONES
+from infrastructure.config import ZONES, Stage
 from infrastructure.parts import accept, log_group
 
 PRIVATE, DATA = "private", "data"
-# Whom each group may speak to, and on which port. "out" is the internet, by NAT, and the endpoints.
-PEERS = {
-    ("web", "database"): 5432,
-    ("worker", "database"): 5432,
-    ("web", "proxy"): 5432,
-    ("worker", "proxy"): 5432,
-    ("proxy", "database"): 5432,
-    ("web", "cache"): 6379,
-    ("worker", "cache"): 6379,
-    ("batch", "database"): 5432,
-    ("batch", "proxy"): 5432,
-    ("batch", "files"): 2049,
-    ("worker", "files"): 2049,
-}
-OUT = ("web", "worker", "batch")  # HTTPS only: AWS, Stripe, Cognito, webhooks
+POSTGRES, VALKEY, NFS = 5432, 6379, 2049
+
+
+def peers_of(stage: Stage) -> Mapping[tuple[str, str], int]:
+    """Whom each group may speak to, and on which port: what a stage does without has no group."""
+    ours = ("web", "worker", *(["batch"] if stage.batch else []))
+    found = {("worker", "database"): POSTGRES}  # migrations go past the proxy
+    if stage.proxied:
+        found |= {("proxy", "database"): POSTGRES} | {(group, "proxy"): POSTGRES for group in ours}
+    else:
+        found |= {(group, "database"): POSTGRES for group in ours}
+    if stage.cached:
+        found |= {(group, "cache"): VALKEY for group in ours}
+    if stage.batch and stage.shared_files:
+        found |= {("batch", "files"): NFS}
+    return found
 
 
 class Network(cdk.Stack):
@@ -36,10 +38,7 @@ class Network(cdk.Stack):
         scope: Construct,
         name: str,
         *,
-        cidr: str,
-        nat_gateways: int,
-        interface_endpoints: tuple[str, ...],
-        log_days: int,
+        stage: Stage,
         key: kms.IKey,
         **stack: Any,
     ) -> None:
@@ -47,10 +46,10 @@ class Network(cdk.Stack):
         self.vpc = ec2.Vpc(
             self,
             "Vpc",
-            vpc_name=name,
-            ip_addresses=ec2.IpAddresses.cidr(cidr),
+            vpc_name=self.stack_name,
+            ip_addresses=ec2.IpAddresses.cidr(stage.cidr),
             availability_zones=list(ZONES),
-            nat_gateways=nat_gateways,
+            nat_gateways=stage.nat_gateways,
             restrict_default_security_group=False,  # it would need a function of CDK's own; nothing is in that group
             subnet_configuration=[
                 ec2.SubnetConfiguration(
@@ -70,16 +69,18 @@ class Network(cdk.Stack):
         )
         for service in ("S3", "DYNAMODB"):
             self.vpc.add_gateway_endpoint(service, service=getattr(ec2.GatewayVpcEndpointAwsService, service))
-        self._groups = {group: self._group(group) for group in dict.fromkeys(sum(PEERS, ()))}
-        for (speaker, listener), port in PEERS.items():
+        peers = peers_of(stage)
+        self._groups = {group: self._group(group) for group in dict.fromkeys(sum(peers, ()))}
+        for (speaker, listener), port in peers.items():
             mine, theirs = self._groups[speaker], self._groups[listener]
             mine.add_egress_rule(theirs, ec2.Port.tcp(port), f"to {listener}")
             theirs.add_ingress_rule(mine, ec2.Port.tcp(port), f"from {speaker}")
-        for group in OUT:
+        for group in sorted(self._groups.keys() & {"web", "worker", "batch"}):
+            # HTTPS only: AWS, Stripe, Cognito, webhooks, by NAT and the endpoints.
             self._groups[group].add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(443), "to AWS and to partners")
-        for service in interface_endpoints:
+        for service in stage.interface_endpoints:
             self._endpoint(service)
-        self._log_flows(log_days, key)
+        self._log_flows(stage.log_days, key)
 
     def group(self, scope: Construct, name: str) -> ec2.ISecurityGroup:
         """A group for use in another stack, which cannot change it."""

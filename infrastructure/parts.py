@@ -1,6 +1,6 @@
 """What several stacks make in the same way: log groups, private buckets, records of the stage's domain."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import aws_cdk as cdk
@@ -51,19 +51,38 @@ def managed(policy: str) -> str:
     return f"IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{policy}]"
 
 
+def let_use(
+    key: kms.Key, sid: str, service: str, actions: Sequence[str], conditions: Mapping[str, Any] | None = None
+) -> None:
+    """Let a service use a key for us, by the key's own policy."""
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid=sid,
+            actions=[*actions],
+            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
+            resources=["*"],  # in a key's policy: this key
+            conditions=conditions,
+        )
+    )
+
+
 def let_logs_use(key: kms.Key) -> None:
     """CloudWatch's logs are encrypted with a key only where the key's own policy says so."""
     stack = cdk.Stack.of(key)
     groups = f"arn:aws:logs:{stack.region}:{stack.account}:log-group:*"
-    key.add_to_resource_policy(
-        iam.PolicyStatement(
-            sid="LogsOfThisAccount",
-            actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-            principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
-            resources=["*"],  # in a key's policy: this key
-            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-        )
+    let_use(
+        key,
+        "LogsOfThisAccount",
+        f"logs.{stack.region}",
+        ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+        {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
+
+
+def pin(resource: Construct, logical_id: str) -> None:
+    """Give what holds data a logical id that stays when its code moves: CloudFormation would make another one."""
+    made: cdk.CfnElement = resource.node.default_child
+    made.override_logical_id(logical_id)
 
 
 def log_group(scope: Construct, name: str, log_group_name: str, *, days: int, key: kms.IKey) -> logs.LogGroup:
@@ -82,7 +101,7 @@ def private_bucket(
     scope: Construct, name: str, bucket_name: str, *, key: kms.IKey | None = None, **more: Any
 ) -> s3.Bucket:
     """A versioned bucket that nobody reads without TLS, and nobody in public; it outlives its stack."""
-    return s3.Bucket(
+    bucket = s3.Bucket(
         scope,
         name,
         bucket_name=bucket_name,
@@ -97,6 +116,8 @@ def private_bucket(
         removal_policy=cdk.RemovalPolicy.RETAIN,
         **more,
     )
+    pin(bucket, name)
+    return bucket
 
 
 def forgetting(days: int, *, prefix: str = "") -> s3.LifecycleRule:

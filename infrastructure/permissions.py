@@ -15,6 +15,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infrastructure.data import APPLICATION, OWNER
+from infrastructure.parts import accept
 from vibecode.resources import UPLOADS, Resources
 
 PICTURES = "products/"  # of the media bucket: what everybody sees
@@ -66,7 +67,7 @@ class Permissions:
     def of_web(self) -> Mapping[str, Statements]:
         """The function behind the gateway: customers, staff at the desk, Stripe's news."""
         return {
-            "runs": self._runs(self.resources.prefix, "sqs", "dynamodb", "s3", "states"),
+            "runs": self._runs(self.resources.prefix, "sqs", "s3", "states"),
             "shop": [
                 allow("KeepTickets", ["dynamodb:PutItem"], [self._table], self._tickets_only),
                 allow("SeeWhatUploadsBecame", ["s3:GetObject"], self._objects(UPLOADS, PICTURES)),
@@ -86,7 +87,7 @@ class Permissions:
         """The function behind queues, schedules, workflow, websocket, Cognito's trigger and operations."""
         return {
             "runs": [
-                *self._runs(self.resources.worker, "sqs", "dynamodb", "s3", "states", "sns"),
+                *self._runs(self.resources.worker, "sqs", "s3", "states", "sns"),
                 self._sign_in("MigrateTheDatabase", OWNER),
                 # Lambda polls with the function's role.
                 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
@@ -154,6 +155,7 @@ class Permissions:
             self._read_settings(),
             # Lambda opens the function's environment with its role, should the grant that it made be of a former one.
             self._use_the_key("lambda", "secretsmanager", *services),
+            self._use_the_key_of_the_table(),
             self._sign_in("SignInToTheDatabase", APPLICATION),
         ]
 
@@ -161,22 +163,20 @@ class Permissions:
         return allow("ReadSettings", ["secretsmanager:GetSecretValue"], [self.settings_arn])
 
     def _use_the_key(self, *services: str) -> iam.PolicyStatement:
-        """The stage's key, through these services alone: none of ours ever asks KMS itself.
+        """The stage's key, through these services alone: none of ours ever asks KMS itself."""
+        through = [f"{service}.{self.resources.region}.amazonaws.com" for service in services]
+        actions = ["kms:Decrypt", "kms:GenerateDataKey"]
+        return allow("UseTheKey", actions, [self.key_arn], {"StringEquals": {"kms:ViaService": through}})
 
-        DynamoDB looks whether its caller may use the table's key in all of the ways in which it does.
+    def _use_the_key_of_the_table(self) -> iam.PolicyStatement:
+        """DynamoDB looks whether its caller may use the table's key in all of the ways in which it does.
+
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
         """
-        more = ["kms:DescribeKey", "kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
-        return allow(
-            "UseTheKey",
-            ["kms:Decrypt", "kms:GenerateDataKey", *(more if "dynamodb" in services else [])],
-            [self.key_arn],
-            {
-                "StringEquals": {
-                    "kms:ViaService": [f"{service}.{self.resources.region}.amazonaws.com" for service in services]
-                }
-            },
-        )
+        ways = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
+        through = f"dynamodb.{self.resources.region}.amazonaws.com"
+        actions = [f"kms:{way}" for way in ways]
+        return allow("UseTheKeyOfTheTable", actions, [self.key_arn], {"StringEquals": {"kms:ViaService": through}})
 
     def _sign_in(self, sid: str, role: str) -> iam.PolicyStatement:
         return allow(sid, ["rds-db:connect"], self.may_sign_in(role))
@@ -256,6 +256,12 @@ def allow(
 ) -> iam.PolicyStatement:
     """A statement that lets somebody do something, with the name of what for."""
     return iam.PolicyStatement(sid=sid, actions=[*actions], resources=[*resources], conditions=conditions)
+
+
+def attach(scope: Construct, name: str, role: iam.IRole, policy_name: str, statements: Statements) -> None:
+    """Give a role a policy of its own, and cdk-nag the reasons of its wildcards."""
+    policy = iam.ManagedPolicy(scope, name, managed_policy_name=policy_name, statements=statements, roles=[role])
+    accept(policy, wildcards(scope, statements))
 
 
 def wildcards(scope: Construct, statements: Statements) -> dict[str, str]:

@@ -20,8 +20,8 @@ from infrastructure.batch import Batch
 from infrastructure.config import Stage
 from infrastructure.data import APPLICATION, DATABASE, OWNER, Data
 from infrastructure.network import PRIVATE, Network
-from infrastructure.parts import accept, log_group
-from infrastructure.permissions import Permissions, Statements, wildcards
+from infrastructure.parts import accept, log_group, pin
+from infrastructure.permissions import Permissions, Statements, attach
 from vibecode.resources import Resources
 
 IMAGES = 30  # kept in the repository: to go back to
@@ -29,7 +29,7 @@ RESUMES, AWAKE = "25", "3"  # seconds that a connection is waited for
 
 
 class Runtime(cdk.Stack):
-    """The secret, the repository and the logs outlive their stack; the rest is made again."""
+    """The secret and the repository outlive their stack; the rest is made again."""
 
     def __init__(
         self,
@@ -116,6 +116,7 @@ class Runtime(cdk.Stack):
             ),
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        pin(secret, "Settings")
         reason = "Stripe and Cognito make what is in it: it changes there first. docs/container.md says how"
         accept(secret, {"SMG4": reason, "SecretsManagerRotationEnabled": reason})
         return secret
@@ -124,20 +125,13 @@ class Runtime(cdk.Stack):
     def _function_role(self, name: str, role_name: str, policies: Mapping[str, Statements]) -> iam.Role:
         role = iam.Role(self, name, role_name=role_name, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for what, statements in policies.items():
-            policy = iam.ManagedPolicy(
-                self,
-                f"{name}{what.capitalize()}",
-                managed_policy_name=f"{role_name}-{what}",
-                statements=statements,
-                roles=[role],
-            )
-            accept(policy, wildcards(self, statements))
+            attach(self, f"{name}{what.capitalize()}", role, f"{role_name}-{what}", statements)
         return role
 
     # --- the container -----------------------------------------------------------------------------------------------
     def _images(self, resources: Resources, key: kms.IKey) -> ecr.Repository:
         """A tag, once given, names the same image for ever."""
-        return ecr.Repository(
+        images = ecr.Repository(
             self,
             "Images",
             repository_name=resources.prefix,
@@ -148,6 +142,8 @@ class Runtime(cdk.Stack):
             lifecycle_rules=[ecr.LifecycleRule(description="go back so far", max_image_count=IMAGES)],
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        pin(images, "Images")
+        return images
 
     # --- the hand-over -----------------------------------------------------------------------------------------------
     def _environment(self, stage: Stage, data: Data) -> dict[str, str]:

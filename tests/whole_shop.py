@@ -42,7 +42,7 @@ HASTY = {
     "JOB_STUCK_SECONDS": "5",
     "REDELIVERY_SECONDS": "6",
     "DEMO_PAYMENTS_LAG": "10",  # later than the first retries: what must not be charged twice depends on its key
-    "MAIL_OUTCOME_SECONDS": "20",
+    "MAIL_OUTCOME_SECONDS": "40",
     "WEB_CONCURRENCY": "2",
 }
 OF_THE_RUN = ("AWS_", "PYTEST_", "COV_", "MAKELEVEL", "RUN_MAIN", "DJANGO_SETTINGS_MODULE")

@@ -74,9 +74,9 @@ def count() -> list[QueueState]:
 def send_again(queue: Queue, *, actor: Actor) -> tuple[int, int]:
     """Give a queue its dead letters back: (how many, how many are left). Raises Denied or QueuesAway.
 
-    The trail is told first how many lie there: it is never silent about what was sent. Each is sent before it is
-    deleted: who dies in between leaves it in both, and the inbox makes that harmless. Network, so outside of any
-    transaction.
+    The trail is told before the first is sent, of at least as many as SQS counts, which is about right: it is never
+    silent about what was sent. Each is sent before it is deleted: who dies in between leaves it in both, and the inbox
+    makes that harmless. Network, so outside of any transaction.
     """
     actor.must(Right.MACHINERY)
     source = settings.RESOURCES.queue_url(queue.key, dead=True)
@@ -85,14 +85,15 @@ def send_again(queue: Queue, *, actor: Actor) -> tuple[int, int]:
     moved = 0
     try:
         sqs = _sqs()
-        if there := sum(_counts(sqs, source)):
-            _tell(queue, there, actor)
+        there = sum(_counts(sqs, source))
         while time.monotonic() < until:
             messages = sqs.receive_message(
                 QueueUrl=source, MaxNumberOfMessages=SHOWN, VisibilityTimeout=HIDDEN_SECONDS
             ).get("Messages", [])
             if not messages:
                 break
+            if not moved:
+                _tell(queue, max(there, len(messages)), actor)
             for message in messages:
                 sqs.send_message(QueueUrl=target, MessageBody=message["Body"])
                 sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])

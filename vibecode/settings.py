@@ -139,6 +139,7 @@ COGNITO_JWKS_URL = env.url(
     if AWS_ENDPOINT_URL
     else f"{COGNITO_ISSUER}/.well-known/jwks.json",
 )
+COGNITO_JWKS = env.text("COGNITO_JWKS", "")  # what stands there, as the deployment found it
 # Who signs staff in, by OpenID Connect: the pool itself, to which the desk is a client of its own, with a secret. On
 # the laptop nobody, unless an issuer is named.
 OIDC_ISSUER = env.optional_url("OIDC_ISSUER") if LOCAL else env.url("OIDC_ISSUER", COGNITO_ISSUER)

@@ -7,7 +7,7 @@ stands in exceptions.json with its reason, and is held to the same: it must be a
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from infrastructure.privilege import recorder
 from infrastructure.privilege.needs import Need, UnknownCall, needs
 from infrastructure.privilege.policies import Role, Statement, covers_resource, matches, roles
 from infrastructure.privilege.recorder import FUNCTIONS, Call
-from infrastructure.privilege.templates import Template, Templates, region_of
+from infrastructure.privilege.templates import CannotTell, Template, Templates, region_of
 from vibecode.resources import LOCAL_ACCOUNT, PROJECT, QUEUES
 
+WILDCARDS = re.compile(r"(?<!\$\{)[*?]")  # `${*}` is the character itself
 EXCEPTIONS = Path(__file__).with_name("exceptions.json")
 NOBODY = "orders@pending.invalid"  # who writes to customers where no hand-over says it
 
@@ -38,26 +39,48 @@ def complaints(
     recorded: Mapping[str, Any] | None = None,
     exceptions: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """All that is wrong with the roles of all stages, a line each. Raises CannotTell where nothing can be said."""
+    """All that is wrong with the roles of all stages, a line each; also where of a stage nothing can be said."""
     exceptions = json.loads(EXCEPTIONS.read_text()) if exceptions is None else exceptions
     recorded = recorder.recording() if recorded is None else recorded
     templates = Templates(by_stack)
     said = [f"{call.call}: {unknown}" for call, unknown in _unknown(recorded)]
-    known: set[str] = set()
-    for stage in STAGES:
-        if templates.of(stage):
-            names = {short(role, stage): role for role in roles(templates, stage)}
-            known |= names.keys()
+    known: dict[str, list[Role]] = {}
+    for stage in (stage for stage in STAGES if templates.of(stage)):
+        try:
             facts = facts_of(templates, stage)
-            for name, role in names.items():
+            for role in roles(templates, stage):
+                name = short(role, stage)
+                known.setdefault(name, []).append(role)
                 wanted = [*_recorded(name, recorded, exceptions, facts), *_unseen(name, stage, exceptions, facts)]
-                said += [f"{stage}: {name} {line}" for line in judged(name, role, wanted, exceptions)]
-    listed = {name for entry in [*exceptions["unseen"], *exceptions["policies of AWS"]] for name in entry["roles"]}
-    said += [f"There is no role {name}" for name in sorted({*FUNCTIONS, *listed} - known)]
-    return said
+                found = [*judged(name, role, wanted, exceptions, facts), *_refused(name, role, exceptions, facts)]
+                said += [f"{stage}: {name} {line}" for line in found]
+        except CannotTell as cannot:
+            said.append(f"{stage}: {cannot}")
+    return said + list(_stale(known, exceptions))
 
 
-def judged(name: str, role: Role, wanted: Sequence[Wanted], exceptions: Mapping[str, Any]) -> Iterator[str]:
+def _stale(known: Mapping[str, Sequence[Role]], exceptions: Mapping[str, Any]) -> Iterator[str]:
+    """What the list says of roles, and of actions on everything, that are not there (any more)."""
+    named = [entry for part in ("unseen", "refused", "policies of AWS") for entry in exceptions[part]]
+    always = {name for entry in named if "with" not in entry for name in entry["roles"]}
+    yield from (f"There is no role {name}" for name in sorted({*FUNCTIONS, *always} - known.keys()))
+    everywhere = {
+        action
+        for each in itertools.chain.from_iterable(known.values())
+        for statement in each.statements
+        if statement.effect == "Allow" and "*" in statement.resources
+        for action in statement.actions
+    }
+    for action, source in exceptions["everywhere"].items():
+        if not source.startswith("https://"):
+            yield f"That {action} has no narrower resource wants AWS's page that says so"
+        if action not in everywhere and not any(action in entry["actions"] for entry in named if "with" in entry):
+            yield f"Nobody is allowed {action} on everything: it need not be on the list"
+
+
+def judged(
+    name: str, role: Role, wanted: Sequence[Wanted], exceptions: Mapping[str, Any], facts: Mapping[str, str]
+) -> Iterator[str]:
     """What is wrong with one role."""
     accepted = [entry["policy"] for entry in exceptions["policies of AWS"] if name in entry["roles"]]
     if strange := set(role.of_aws) ^ set(accepted):
@@ -66,19 +89,24 @@ def judged(name: str, role: Role, wanted: Sequence[Wanted], exceptions: Mapping[
         # What a policy of AWS's own says is AWS's to change: nothing is demanded of a role that has one.
         if each.demanded and not role.of_aws and not role.may(each.need.action, each.need.resource, each.need.context):
             yield f"is not allowed {each.need.action} on {each.need.resource}: {each.why}"
+    patterns = {pattern.format_map(facts) for pattern in exceptions["patterns"]}
     for statement in role.statements:
         if statement.effect == "Allow":
-            yield from _too_much(statement, wanted, exceptions)
+            yield from _too_much(statement, wanted, patterns, exceptions)
 
 
-def _too_much(statement: Statement, wanted: Sequence[Wanted], exceptions: Mapping[str, Any]) -> Iterator[str]:
+def _too_much(
+    statement: Statement, wanted: Sequence[Wanted], patterns: Collection[str], exceptions: Mapping[str, Any]
+) -> Iterator[str]:
     told = f"({statement.sid})" if statement.sid else "(a statement without a Sid)"
     if statement.all_actions_but or statement.all_resources_but:
         yield f"is allowed all but something {told}: say what it needs"
         return
-    needed = [each.need for each in wanted]
+    for resource in statement.resources:
+        if resource != "*" and WILDCARDS.search(resource) and resource not in patterns:
+            yield f"is allowed {resource} {told}: name what it needs, or the pattern with its reason"
     for action, resource in itertools.product(statement.actions, statement.resources):
-        if set("*?") & set(action) and action not in exceptions["families"]:
+        if WILDCARDS.search(action):
             yield f"is allowed {action} {told}: name each action"
         if resource == "*" and action not in exceptions["everywhere"]:
             yield f"is allowed {action} on everything {told}: name the resource, or AWS's page that it has none"
@@ -86,9 +114,18 @@ def _too_much(statement: Statement, wanted: Sequence[Wanted], exceptions: Mappin
             matches(action, need.action, any_case=True)
             and covers_resource(resource, need.resource, need.context)
             and statement.covers(need.action, need.resource, need.context)
-            for need in needed
+            for need in (each.need for each in wanted)
         ):
             yield f"is allowed {action} on {resource} {told}, and nothing does it"
+
+
+def _refused(name: str, role: Role, exceptions: Mapping[str, Any], facts: Mapping[str, str]) -> Iterator[str]:
+    """What the conditions of a role are for, and what stands beside what it may reach: each must be refused."""
+    for entry in exceptions["refused"]:
+        if name in entry["roles"] and not role.of_aws:
+            for need in _needs_of(entry, facts):
+                if role.may(need.action, need.resource, need.context):
+                    yield f"may {need.action} on {need.resource}: {entry['reason']}"
 
 
 def short(role: Role, stage: str) -> str:
@@ -141,12 +178,17 @@ def _unseen(name: str, stage: str, exceptions: Mapping[str, Any], facts: Mapping
     for entry in exceptions["unseen"]:
         if name not in entry["roles"] or stage not in entry.get("stages", STAGES):
             continue
-        keys = entry.get("context", {})
-        contexts = itertools.product(*([value] if isinstance(value, str) else value for value in keys.values()))
-        resources = itertools.chain.from_iterable(map(_queues, entry["resources"]))
-        for action, resource, values in itertools.product(entry["actions"], list(resources), list(contexts)):
-            need = Need(action, resource, dict(zip(keys, values, strict=True)))
-            yield Wanted(_filled(need, facts, {}), entry["reason"])
+        for need in _needs_of(entry, facts):
+            yield Wanted(need, entry["reason"])
+
+
+def _needs_of(entry: Mapping[str, Any], facts: Mapping[str, str]) -> Iterator[Need]:
+    """Each action of an entry on each resource, once with each value of its context."""
+    keys = entry.get("context", {})
+    contexts = itertools.product(*([value] if isinstance(value, str) else value for value in keys.values()))
+    resources = itertools.chain.from_iterable(map(_queues, entry["resources"]))
+    for action, resource, values in itertools.product(entry["actions"], list(resources), list(contexts)):
+        yield _filled(Need(action, resource, dict(zip(keys, values, strict=True))), facts, {})
 
 
 def _filled(need: Need, facts: Mapping[str, str], more: Mapping[str, str]) -> Need:
@@ -165,7 +207,7 @@ def facts_of(templates: Templates, stage: str) -> dict[str, str]:
     region = region_of(prefix)
     sender = _sender(templates, stage)
     made = {
-        "key": _first(templates, stage, "AWS::KMS::Key", arn=True),
+        "key": _first(templates, stage, "AWS::KMS::Key", arn=True, within="foundation"),
         "pool": _first(templates, stage, "AWS::Cognito::UserPool"),
         "websocket": f"{_first(templates, stage, 'AWS::ApiGatewayV2::Api')}/{stage}",
         "identities": _first(templates, stage, "AWS::Cognito::IdentityPool"),
@@ -191,9 +233,9 @@ def facts_of(templates: Templates, stage: str) -> dict[str, str]:
     }
 
 
-def _first(templates: Templates, stage: str, kind: str, *, arn: bool = False) -> str:
+def _first(templates: Templates, stage: str, kind: str, *, arn: bool = False, within: str = "") -> str:
     """What the first resource of a type is called; "" in a stage without one, which then matches nothing."""
-    for stack in templates.of(stage):
+    for stack in (stack for stack in templates.of(stage) if stack.endswith(within)):
         for logical_id in templates.resources(stack, kind):
             return templates.arn(stack, logical_id) if arn else templates.ref(stack, logical_id)
     return ""

@@ -2,10 +2,12 @@
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
 An explicit Deny wins over every Allow, and what no statement allows is denied. A role's own policies are read, as all
-that it reaches stands in one account; what a boundary or a policy of AWS's own would say is not guessed but refused.
+that it reaches stands in one account; what a boundary or a policy of AWS's own would say is not guessed but refused,
+and so is whatever could let somebody in by another way: users, groups, policies of things that name a role.
 """
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from infrastructure.privilege.templates import CannotTell, Templates
 
 AWS_OWN = "arn:aws:iam::aws:policy/"
 ATTACHED = ("Roles", "RoleName", "PolicyDocument")
+PEOPLE = {"AWS::IAM::User", "AWS::IAM::UserPolicy", "AWS::IAM::Group", "AWS::IAM::GroupPolicy", "AWS::IAM::AccessKey"}
 ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 # What is known of a call beside its action and resource: by the condition keys of IAM, one value or several.
@@ -66,9 +69,11 @@ class Role:
 def roles(templates: Templates, stage: str) -> list[Role]:
     """All roles of a stage's stacks, with their inline policies and those that are attached, from whatever stack."""
     stacks = templates.of(stage)
+    for stack in stacks:
+        _refuse_other_ways(templates, stack)
     attached: dict[str, list[Any]] = {}
     managed: dict[str, Any] = {}
-    for stack in stacks:
+    for stack in templates.by_stack:
         for logical_id, made in templates.resources(
             stack, "AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"
         ).items():
@@ -83,6 +88,34 @@ def roles(templates: Templates, stage: str) -> list[Role]:
         for stack in stacks
         for logical_id in templates.resources(stack, "AWS::IAM::Role")
     ]
+
+
+def _refuse_other_ways(templates: Templates, stack: str) -> None:
+    """Raise CannotTell where a stack lets somebody in that no role of it stands for."""
+    for logical_id, made in templates.by_stack[stack]["Resources"].items():
+        if made["Type"] in PEOPLE:
+            raise CannotTell(f"{stack} has a {made['Type']} ({logical_id}): only roles are judged here")
+        if made["Type"].startswith("AWS::IAM::"):
+            continue
+        for statement in _allowing(made.get("Properties", {})):
+            principal = statement["Principal"]
+            named = _listed(principal.get("AWS", ())) if isinstance(principal, Mapping) else [principal]
+            if strangers := [who for who in named if ":root" not in json.dumps(who)]:
+                raise CannotTell(
+                    f"{stack}: the policy of {logical_id} lets in {strangers}: say it in a role's own policy"
+                )
+
+
+def _allowing(said: Any) -> Iterator[Mapping[str, Any]]:
+    """The statements of the policies of things, wherever they stand, that let somebody in."""
+    if isinstance(said, Mapping):
+        if said.get("Effect") == "Allow" and "Principal" in said:
+            yield said
+        for inner in said.values():
+            yield from _allowing(inner)
+    elif isinstance(said, list):
+        for inner in said:
+            yield from _allowing(inner)
 
 
 def _role(

@@ -1,11 +1,11 @@
 """What our functions were seen to call, kept without what changes from run to run. Called by make and check.py.
 
 `python -m infrastructure.privilege.recorder PART TRAIL` takes the local AWS's trail (vibecode/local/trail.py) of a
-whole run into recorded.json: PART is `rehearsal` or `tests`. What was seen of the same code before stays, as some calls
-hang on chance; of other code all of it is forgotten.
+whole run into recorded.json, in place of what an earlier run has seen: PART is `rehearsal` or `tests`.
 """
 
 import argparse
+import ast
 import hashlib
 import io
 import json
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vibecode.resources import PROJECT, QUEUES
+from vibecode.resources import PROJECT
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -26,18 +26,16 @@ PARTS = ("rehearsal", "tests")
 FUNCTIONS = ("web", "worker")
 
 # Who signs with a function's name is this function (vibecode/local/shop.py and sandboxes.py).
-FUNCTION = re.compile(rf"{PROJECT}-([a-z0-9]+)(-worker)?")
+FUNCTION = re.compile(rf"{PROJECT}-([a-z0-9-]+?)(-worker)?")
 MEDIA = "media"  # the one bucket that a function has
 ID = "{id}"  # in the place of what is another each time
 
-# Modules whose code decides what is called, and on what: those that import one of these.
-CALLERS = re.compile(
-    r"^\s*(?:from vibecode import .*\b(?:aws|bucket|doorbell|sigv4)\b|from vibecode\.(?:aws|bucket|sigv4) import)",
-    re.MULTILINE,
-)
+# Modules by which AWS is called: whoever imports one of these makes calls, and who imports such a module has it made.
+CLIENTS = {"vibecode.aws", "vibecode.bucket", "vibecode.doorbell", "vibecode.sigv4"}
 DECLARE = ("vibecode/aws.py", "vibecode/resources.py")
 APPS = ("accounts", "catalog", "orders", "vibecode")
-ON_LAPTOPS = ("vibecode/local/", "/management/")
+ON_LAPTOPS = ("vibecode/local/", "/management/", "/migrations/")
+IN_THE_CONTAINER = "vibecode/management/commands/work_queue.py"
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -90,13 +88,9 @@ def _lasting(about: Mapping[str, str], stage: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_ours(on: Mapping[str, str]) -> bool:
-    """A test may have a queue or a bucket of its own."""
-    prefix = f"{PROJECT}-{{stage}}-"
-    queue = on.get("queue", "").removeprefix(prefix).removesuffix("-dead")
-    if queue and queue not in {declared.key for declared in QUEUES}:
-        return False
-    bucket = on.get("bucket", MEDIA)
-    return bucket == MEDIA or bucket.startswith(PROJECT)
+    """A test may name a bucket that nobody has made, and has its queue; all else that is called must be allowed."""
+    made = on.get("found") != "no" or on.get("bucket", MEDIA).startswith((MEDIA, PROJECT))
+    return made and not on.get("queue", "").endswith("-tests")
 
 
 def _last(value: str) -> str:
@@ -134,14 +128,30 @@ NAMED: Mapping[str, tuple[str, Callable[[str], str]]] = {
 
 # --- of what code ----------------------------------------------------------------------------------------------------
 def sources() -> dict[str, str]:
-    """The files whose code makes calls of AWS, each with the digest of its code: words about it do not count."""
-    paths = [path for app in APPS for path in sorted((REPOSITORY / app).rglob("*.py"))]
-    names = {str(path.relative_to(REPOSITORY)): path.read_text() for path in paths}
-    return {
-        name: digest(text)
-        for name, text in sorted(names.items())
-        if name in DECLARE or (CALLERS.search(text) and not any(place in name for place in ON_LAPTOPS))
+    """The files whose code calls AWS, or a module that does, each with its digest: words about it do not count."""
+    texts = {
+        name: path.read_text()
+        for app in APPS
+        for path in sorted((REPOSITORY / app).rglob("*.py"))
+        if (name := str(path.relative_to(REPOSITORY))) == IN_THE_CONTAINER
+        or not any(place in name for place in ON_LAPTOPS)
     }
+    imports = {name: _imports(text) for name, text in texts.items()}
+    callers = {name for name, modules in imports.items() if modules & CLIENTS}
+    asked = {name.removesuffix(".py").replace("/", ".") for name in callers}
+    theirs = {name for name, modules in imports.items() if modules & asked}
+    return {name: digest(texts[name]) for name in sorted({*DECLARE, *callers, *theirs})}
+
+
+def _imports(code: str) -> set[str]:
+    """The modules that a module imports; of a name from a module, both of what it may be."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return found
 
 
 def digest(code: str) -> str:
@@ -174,12 +184,7 @@ def older(recorded: Mapping[str, Any]) -> list[str]:
 # --- kept ------------------------------------------------------------------------------------------------------------
 def take(part: str, lines: Iterable[str], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The recording with what a whole run has seen."""
-    now = sources()
-    before = recorded.get(part, {})
-    found = set(seen(lines))
-    if before.get("sources") == now:
-        found |= {Call.read(said) for said in before["calls"]}
-    taken = {"sources": now, "calls": [call.written() for call in sorted(found)]}
+    taken = {"sources": sources(), "calls": [call.written() for call in seen(lines)]}
     return {name: taken if name == part else recorded[name] for name in PARTS if name == part or name in recorded}
 
 

@@ -84,6 +84,20 @@ def test_many_who_ask_first_at_one_moment_make_one_fetch(pool: Pool) -> None:
     assert pool.hits == 1
 
 
+def test_keys_that_came_along_are_believed_without_a_fetch_and_others_are_asked_for(pool: Pool) -> None:
+    keys = KeySet(pool.url, seed=json.dumps({"keys": [jwk("two")]}))
+
+    assert keys.key("two").key_id == "two"
+    assert pool.hits == 0
+    assert keys.key("one").key_id == "one", "the pool has changed its keys since"
+    assert pool.hits == 1
+
+
+@pytest.mark.parametrize("seed", ["nonsense", "[]", '{"keys": []}', '{"keys": [{"kty": "RSA", "kid": "one"}]}'])
+def test_what_came_along_and_is_no_key_set_stands_in_nobodys_way(pool: Pool, seed: str) -> None:
+    assert KeySet(pool.url, seed=seed).key("one").key_id == "one"
+
+
 def test_an_unknown_kid_fetches_the_keys_again_at_most_once_a_minute(pool: Pool) -> None:
     keys = KeySet(pool.url)
     keys.key("one")

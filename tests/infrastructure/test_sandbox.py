@@ -36,9 +36,9 @@ BEHIND_CLOUDFRONT = {
 type Ask = Callable[..., dict[str, Any]]
 
 
-def serve(task: Path, environment: dict[str, str], log: Path, *, timeout: int = 29) -> Any:
-    """The web function of the stage dev."""
-    return pool(Function("vibecode-dev", task, "vibecode.lambda_entry.handler", timeout, 1024, environment), log)
+def serve(task: Path, environment: dict[str, str], log: Path, *, timeout: int = 29, name: str = "vibecode-dev") -> Any:
+    """A function of the stage dev, the web's if no other is named."""
+    return pool(Function(name, task, "vibecode.lambda_entry.handler", timeout, 1024, environment), log)
 
 
 def request(event: dict[str, Any], method: str, path: str, body: str | None = None, **headers: str) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_the_first_deploy_migrates_makes_its_staff_and_looks_around(
 
     assert environment["DATABASE_URL"] == fresh_database
     email = f"{uuid.uuid4().hex}@shop.example"
-    with serve(task, environment, tmp_path / "log", timeout=120) as worker:
+    with serve(task, environment, tmp_path / "log", timeout=120, name="vibecode-dev-worker") as worker:
         assert ask(worker, "GET", "/readyz")["statusCode"] == 503
         planned = do("migrate", plan=True)["planned"]
         assert {"orders.0001_initial", "vibecode.0001_initial"} <= set(planned)

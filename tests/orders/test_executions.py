@@ -19,6 +19,8 @@ from orders.payments import provider
 from orders.services import PaymentRequiresAction
 from orders.status import PaymentState
 from tests.books import Books
+from tests.in_process import Caller
+from tests.orders.test_payment_news import SECRET, paid, tell
 from tests.over_http import Shop, together
 from vibecode import aws
 from vibecode.executions import answer_task, execution_status, start_execution
@@ -167,6 +169,20 @@ def test_an_execution_waits_until_the_customer_has_answered_and_its_token_is_use
     wait_for(asked.number, "SUCCEEDED")
     assert Payment.objects.get(order=asked).task_token == ""
     assert executions() == [asked.number]
+
+
+def test_the_news_of_the_provider_wake_the_execution_that_waits(
+    asked: Order, machine: Machine, stranger: Caller, settings: Settings
+) -> None:
+    settings.STRIPE_WEBHOOK_SECRET = SECRET
+    token = begin_waiting(asked, machine)
+    workflow.await_customer({"orderId": asked.number, "taskToken": token}, None)
+
+    answer = tell(stranger, "payment_intent.succeeded", paid(asked))
+
+    assert answer.status_code == 200
+    wait_for(asked.number, "SUCCEEDED")
+    assert Payment.objects.get(order=asked).task_token == ""
 
 
 def test_an_answer_that_came_before_the_token_is_not_waited_for(asked: Order, books: Books, machine: Machine) -> None:
