@@ -81,8 +81,8 @@ def test_cloudfront_reads_static_files_and_pictures_and_nothing_else(front: Temp
             assert statement["Condition"] == by_distribution
             readable[bucket] = statement["Resource"]
     assert readable == {
-        "<Static3DDAA197>": "<Static3DDAA197.Arn>/*",
-        "<MediaA721A567>": f"<MediaA721A567.Arn>/{PICTURES}*",
+        "<Static>": "<Static.Arn>/*",
+        "<Media>": f"<Media.Arn>/{PICTURES}*",
     }
     assert ProductImage._meta.get_field("file").upload_to == PICTURES
 
@@ -101,7 +101,7 @@ def test_the_buckets_are_read_with_cloudfronts_signature(front: Template, distri
 
 def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templates: Templates, stage: str) -> None:
     key = only(templates[f"vibecode-{stage}-foundation"], "AWS::KMS::Key")
-    media = found(templates[f"vibecode-{stage}-front"], "AWS::S3::Bucket")["MediaA721A567"]
+    media = found(templates[f"vibecode-{stage}-front"], "AWS::S3::Bucket")["Media"]
 
     [may] = [s for s in allowed(key["KeyPolicy"]) if s["Principal"] == {"Service": "cloudfront.amazonaws.com"}]
 
@@ -113,7 +113,7 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
 
 
 def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> None:
-    media = found(front, "AWS::S3::Bucket")["MediaA721A567"]
+    media = found(front, "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
     [lifecycle] = [rule for rule in media["LifecycleConfiguration"]["Rules"] if rule["Id"] == "forget-uploads"]
 
@@ -126,7 +126,7 @@ def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> Non
 
 
 def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(full: Templates) -> None:
-    media = found(full["vibecode-staging-front"], "AWS::S3::Bucket")["MediaA721A567"]
+    media = found(full["vibecode-staging-front"], "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
 
     wanted = ["https://shop.example", "https://www.shop.example", "https://staff.shop.example:8443"]
