@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
         template = _template(Path(folder))
     stacks = Stacks(account, {WHAT: template})
     stacks.told |= parameters(arguments, stacks)
-    changes = stacks.plan(WHAT)
+    changes = stacks.plan()[WHAT]
     say.line(f"{template.name} in {template.region}, account {number}, as {who}", "bold")
     for name, value in stacks.told.items():
         say.line(f"  {name}: {value}")
