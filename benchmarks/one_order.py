@@ -39,7 +39,7 @@ from vibecode.local.shop import payments, websocket
 if TYPE_CHECKING:
     from tests.in_process import Caller
 
-COMMAND = "python -m benchmarks.one_order --write"
+COMMAND = "python -m benchmarks.one_order"
 HEADERS = 500  # bytes of the headers of a call that goes past botocore, both ways
 # Seconds. The relay is woken a second time when a lease has run out and two more have passed: what has been quiet for
 # longer is over.
@@ -47,7 +47,7 @@ LEASE, QUIET = 4, 8.0
 SIGNED_FOR = re.compile(r"Credential=[^,]*/([a-z0-9-]+)/aws4_request")
 TABLE_READS = {"Query", "GetItem", "Scan"}
 COUNTS = ("statements", "messages", "announcements", "letters", "pushes", "table_reads", "table_writes")
-HEAD = f"""# What one order costs: written by `{COMMAND}`, not by hand.
+HEAD = f"""# What one order costs: written by `{COMMAND} --write`, not by hand.
 # Milliseconds are the quickest order's on the machine named here, with PostgreSQL and the local AWS beside; all else
 # are counts, an order on average.
 
@@ -196,7 +196,7 @@ def measure(orders: int) -> dict[str, Any]:
 
     return {
         "measured": datetime.now(UTC).date(),
-        "command": COMMAND,
+        "command": f"{COMMAND} --orders {orders} --write",
         "machine": f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} processors",
         "orders": orders,
         "order": {

@@ -1,15 +1,25 @@
 """What differs between the stages: sizes, limits, and what a stage does without. Read by app.py and the deployment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vibecode.resources import PROJECT
+from vibecode.resources import PROJECT, QUEUES
 
 REGION = "eu-north-1"
 ZONES = ("eu-north-1a", "eu-north-1b", "eu-north-1c")
 EDGE_REGION = "us-east-1"  # where CloudFront reads its certificates and its web ACL
 APPROVALS_TO = ""  # the e-mail address of who lets a release into production
+# How many invocations of the worker queues may keep busy side by side: Lambda holds each queue to its own number
+# (integrations.py). Steps, schedules and websockets come on top, held by the account's limit alone.
+QUEUES_AT_ONCE = sum(queue.most_at_once for queue in QUEUES)
+ORIGIN = re.compile(r"https://[a-z0-9.-]+(:\d+)?")
+OF_AN_APP = re.compile(r"[a-z][a-z0-9.+-]*\.[a-z0-9.+-]+://[\w./-]*")
+
+# OpenTelemetry's layer for Python, of both processors, in our region. AWS has another account and version in each:
+# https://aws-otel.github.io/docs/getting-started/lambda/lambda-python
+TRACING_LAYER = f"arn:aws:lambda:{REGION}:615299751070:layer:AWSOpenTelemetryDistroPython:25"
 
 type Name = Literal["dev", "staging", "production"]
 
@@ -19,11 +29,15 @@ class Watched:
     """When a stage calls for somebody. What is an outage in production is an afternoon's work in dev."""
 
     canary: bool  # asked from outside, day and night
-    least_requests: int  # in five minutes; a share of fewer says nothing
+    # Over how many minutes answers, and orders, are counted: so many that what the stage is made for says something
+    # (infrastructure/costs/usage.py; a test works it out).
+    requests_minutes: int
+    orders_minutes: int
+    least_requests: int  # of fewer a share says nothing
     errors_percent: float  # of the answers, 5xx
     slow_ms: int  # the slowest twentieth of the answers took this or longer
     unsent_seconds: int  # the oldest fact that waits for the bus
-    unknown_payments: int  # in a quarter of an hour; one alone is looked up by the workflow
+    unknown_payments: int  # one alone is looked up by the workflow
     failed_percent: float  # of the executions: a card that is declined fails one too
 
 
@@ -36,8 +50,10 @@ class Stage:
     account: str = ""  # twelve digits: the only one that it is deployed to; docs/deploy.md, "Before the first time"
     domain: str = ""  # of the shop, such as shop.example; CloudFront's own where it is empty
     hosted_zone: str = ""  # of Route 53, where the domain and its certificate are made
-    alarms_to: str = ""  # an e-mail address
+    alarms_to: str = ""  # an e-mail address; where it is empty alarms go off and nobody hears of it
     mail_from: str = ""  # such as Shop <orders@shop.example>; of the domain where it is empty
+    front_ends: tuple[str, ...] = ()  # origins of storefronts elsewhere, such as https://www.shop.example
+    apps: tuple[str, ...] = ()  # where people come back to in apps, such as example.shop.app://signed-in
 
     # --- network: one NAT gateway a zone where a zone may fail, and interface endpoints where they cost less than it
     cidr: str
@@ -55,14 +71,25 @@ class Stage:
     cached: bool  # ElastiCache; else throttles count in each sandbox
 
     # --- functions, and what runs long
-    worker_at_once: int  # invocations of the worker side by side: connections that the web is left with
     batch: bool = False  # a Fargate service for what runs longer than a function may
     shared_files: bool = False  # EFS
 
     log_days: int
     budget: int
     watched: Watched
+    sign_in_guarded: bool  # a web ACL of its own before the pool, for 7 USD a month
     tracing_layer: str = ""  # ARN with its version: OpenTelemetry's layer in both functions (docs/decisions/0023)
+
+    def __post_init__(self) -> None:
+        """Refuse what no stack could be made of. Raises ValueError."""
+        if self.domain and not self.hosted_zone:
+            raise ValueError(f"{self.name}: {self.domain} needs its hosted_zone, where its records are made.")
+        for value, form, example in (
+            *((each, ORIGIN, "https://www.shop.example") for each in self.front_ends),
+            *((each, OF_AN_APP, "example.shop.app://signed-in") for each in self.apps),
+        ):
+            if not form.fullmatch(value):
+                raise ValueError(f"{self.name}: {value!r} must be such as {example}.")
 
     @property
     def prefix(self) -> str:
@@ -95,16 +122,18 @@ STAGES: Mapping[str, Stage] = {
             backup_days=1,
             vault_locked=False,
             cached=False,
-            worker_at_once=10,
             log_days=14,
             budget=100,
+            sign_in_guarded=False,
             watched=Watched(
                 canary=False,
+                requests_minutes=60,
+                orders_minutes=24 * 60,
                 least_requests=20,
                 errors_percent=20,
                 slow_ms=10_000,
                 unsent_seconds=3600,
-                unknown_payments=10,
+                unknown_payments=3,
                 failed_percent=80,
             ),
         ),
@@ -120,11 +149,14 @@ STAGES: Mapping[str, Stage] = {
             backup_days=7,
             vault_locked=False,
             cached=False,
-            worker_at_once=20,
             log_days=30,
             budget=300,
+            sign_in_guarded=True,
+            tracing_layer=TRACING_LAYER,
             watched=Watched(
                 canary=True,
+                requests_minutes=15,
+                orders_minutes=6 * 60,
                 least_requests=20,
                 errors_percent=5,
                 slow_ms=3_000,
@@ -145,11 +177,13 @@ STAGES: Mapping[str, Stage] = {
             backup_days=35,
             vault_locked=True,
             cached=True,
-            worker_at_once=50,
             log_days=365,
             budget=1500,
+            sign_in_guarded=True,
             watched=Watched(
                 canary=True,
+                requests_minutes=5,
+                orders_minutes=60,
                 least_requests=50,
                 errors_percent=1,
                 slow_ms=1_000,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infrastructure.config import Stage
+from infrastructure.config import QUEUES_AT_ONCE, Stage
 from infrastructure.metrics import Metrics
 from vibecode.resources import Resources
 
@@ -47,10 +47,10 @@ def dashboard(
         ],
         [
             _graph(
-                "The worker: side by side; refused, failed",
+                "The worker: side by side (the line: queues); refused, failed",
                 [metrics.worker("ConcurrentExecutions", "Maximum")],
                 right=[metrics.worker("Throttles"), metrics.worker("Errors")],
-                limit=stage.worker_at_once,
+                limit=QUEUES_AT_ONCE,
             ),
             _graph(
                 "Queues: the oldest message, s", [metrics.queue("ApproximateAgeOfOldestMessage", q) for q in queues]

@@ -59,7 +59,7 @@ class Front(cdk.Stack):
         # Others import it, and cannot let go of it in the one step in which a stage gets a domain.
         self.export_value(distribution.distribution_domain_name)
         self._may_read(distribution, self._static(), "*")
-        self._may_read(distribution, self._media(key), f"{PICTURES}*")
+        self._may_read(distribution, self._media(stage, key), f"{PICTURES}*")
         if stage.domain:
             self._name(stage, distribution)
         for output, value in {
@@ -91,14 +91,14 @@ class Front(cdk.Stack):
         )
         return bucket
 
-    def _media(self, key: kms.IKey) -> s3.Bucket:
+    def _media(self, stage: Stage, key: kms.IKey) -> s3.Bucket:
         """Pictures for everybody, and below uploads/ what is for some: the stage's key, and S3 forgets it in a day."""
         bucket = private_bucket(
             self,
             "Media",
             self._names["media"],
             key=key,
-            cors=[_cors(rule) for rule in bucket_cors([self.public_url])],
+            cors=[_cors(rule) for rule in bucket_cors([self.public_url, *stage.front_ends])],
             lifecycle_rules=[*(_lifecycle(rule) for rule in bucket_lifecycle()), _cheaper(PICTURES, kept=30)],
             server_access_logs_bucket=self._logs,
             server_access_logs_prefix="media/",

@@ -25,8 +25,14 @@ def _unset(part: str) -> Mapping[str, str]:
     return {name: "" for name in SCHEMA["properties"][part]["properties"] if not name.startswith("AWS_")}
 
 
-# With OpenTelemetry's layer, Lambda starts us inside of it, and it sends traces alone. An empty wrapper is none.
-TRACED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument", "OTEL_AWS_APPLICATION_SIGNALS_ENABLED": "false"}
+# With OpenTelemetry's layer, Lambda starts us inside of it, and it sends traces alone, to Lambda's own X-Ray: the layer
+# says by itself that it is AWS's only where Application Signals are on. An empty wrapper is none.
+TRACED = {
+    "AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument",
+    "OTEL_AWS_APPLICATION_SIGNALS_ENABLED": "false",
+    "OTEL_PYTHON_DISTRO": "aws_distro",
+    "OTEL_PYTHON_CONFIGURATOR": "aws_configurator",
+}
 
 type Document = Mapping[str, Any]
 

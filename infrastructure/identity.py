@@ -1,5 +1,6 @@
-"""Who somebody is: the Cognito pool with its two clients and six groups, and what a browser may do in S3 as itself."""
+"""Who somebody is: the Cognito pool with its two clients and six groups, and what an app may do in S3 as itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,22 @@ from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as functions
+from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
+from infrastructure import firewall
+from infrastructure.config import Stage
 from infrastructure.parts import accept, log_group
 from vibecode.resources import TRIGGERS, UPLOADS, Resources
 from vibecode.rights import GROUPS
 
 PRE_TOKEN = Path(__file__).with_name("pre_token.py")
-# Where a browser with AWS credentials of its own may write: unread by CloudFront, and forgotten as all uploads are.
+# Where whoever has AWS credentials of their own may write: unread by CloudFront, and forgotten as all uploads are.
 OWN_FOLDER = f"{UPLOADS}people/${{cognito-identity.amazonaws.com:sub}}"
 READ = ["email", "email_verified", "name"]
 WRITTEN = ["email", "name"]
+# Requests of one address to the pool in five minutes: an office or a school signs in, somebody who guesses does not.
+RATE = 500
 
 
 class Identity(cdk.Stack):
@@ -29,18 +35,20 @@ class Identity(cdk.Stack):
         scope: Construct,
         name: str,
         *,
+        stage: Stage,
         resources: Resources,
         public_url: str,
-        domain: str,
-        database_sleeps: bool,
-        log_days: int,
         key: kms.IKey,
         **stack: Any,
     ) -> None:
         super().__init__(scope, name, **stack)
-        self.pool = self._pool(resources, domain)
-        self._ask_before_tokens(resources, log_days, key)
-        if not database_sleeps:  # Cognito waits five seconds; where that is too short the first request makes the user
+        self.pool = self._pool(stage, resources)
+        self._ask_before_tokens(resources, stage.log_days, key)
+        if stage.sign_in_guarded:
+            self._guard(stage, key)
+        if (
+            not stage.database_sleeps
+        ):  # Cognito waits five seconds; where that is too short the first request makes the user
             self._tell_the_worker(resources)
         for group in GROUPS:
             cognito.CfnUserPoolGroup(
@@ -56,13 +64,13 @@ class Identity(cdk.Stack):
             cognito_domain=cognito.CognitoDomainOptions(domain_prefix=f"{resources.prefix}-{self.account}"),
             managed_login_version=cognito.ManagedLoginVersion.NEWER_MANAGED_LOGIN,
         )
-        self.client = self._client(resources, public_url)
+        self.client = self._client(stage, resources, public_url)
         self.desk = self._desk(resources, public_url)
         self.sign_in_origin = sign_in.base_url()
         self._own_folders(resources, key)
 
     # --- the pool ----------------------------------------------------------------------------------------------------
-    def _pool(self, resources: Resources, domain: str) -> cognito.UserPool:
+    def _pool(self, stage: Stage, resources: Resources) -> cognito.UserPool:
         """No attribute is called custom:mfa: what the trigger says of a second factor nobody can write."""
         pool = cognito.UserPool(
             self,
@@ -89,12 +97,14 @@ class Identity(cdk.Stack):
             mfa=cognito.Mfa.OPTIONAL,
             mfa_second_factor=cognito.MfaSecondFactor(otp=True, sms=False),
             account_recovery=cognito.AccountRecovery.EMAIL_ONLY,
-            email=self._mail(domain),
+            email=self._mail(stage.domain),
             deletion_protection=True,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
         pool.node.default_child.override_logical_id("Pool")
-        threats = "Threat protection is of the Plus plan, by the person and month; WAF's rates slow down who guesses"
+        threats = "Threat protection is of the Plus plan, by the person and month; Cognito locks out who guesses"
+        if stage.sign_in_guarded:
+            threats += ", and the pool's own web ACL refuses their address"
         accept(
             pool,
             {
@@ -161,9 +171,34 @@ class Identity(cdk.Stack):
         for trigger in dict.fromkeys(source.partition("_")[0] for source in TRIGGERS):
             self.pool.node.default_child.add_property_override(f"LambdaConfig.{trigger}", resources.worker_arn)
 
+    # --- its firewall ------------------------------------------------------------------------------------------------
+    def _guard(self, stage: Stage, key: kms.IKey) -> None:
+        """Before the pool's hosted pages and its API, which have Cognito's own addresses: CloudFront is not asked.
+
+        https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-waf.html
+        """
+        name = f"{stage.prefix}-sign-in"
+        guard = firewall.web_acl(
+            self,
+            "Guard",
+            name=name,
+            where="REGIONAL",
+            rules=[firewall.rate(RATE), firewall.group_of_aws(1, firewall.REPUTATION)],
+        )
+        # AWS asks for this beginning of the name.
+        group = log_group(self, "GuardLogs", f"aws-waf-logs-{name}", days=stage.log_days, key=key)
+        firewall.log_refusals(self, "GuardLogging", guard, group)
+        waf.CfnWebACLAssociation(
+            self, "GuardsThePool", resource_arn=self.pool.user_pool_arn, web_acl_arn=guard.attr_arn
+        )
+
     # --- its clients -------------------------------------------------------------------------------------------------
-    def _client(self, resources: Resources, public_url: str) -> cognito.CfnUserPoolClient:
-        """The API's: for front ends, which keep no secret: by PKCE at the hosted page, or by password at its API."""
+    def _client(self, stage: Stage, resources: Resources, public_url: str) -> cognito.CfnUserPoolClient:
+        """The API's: for front ends, which keep no secret: by PKCE at the hosted page, or by password at its API.
+
+        A page comes back to /signed-in of its origin, an app to the address that the stage names for it.
+        """
+        origins = (public_url, *stage.front_ends)
         client = cognito.CfnUserPoolClient(
             self,
             "Client",
@@ -173,8 +208,8 @@ class Identity(cdk.Stack):
             explicit_auth_flows=["ALLOW_USER_PASSWORD_AUTH", "ALLOW_USER_SRP_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
             # The last one lets us, and them, read by an access token who they are: GetUser.
             **self._code_grant("openid", "email", "profile", "aws.cognito.signin.user.admin"),
-            callback_ur_ls=[f"{public_url}/"],
-            logout_ur_ls=[f"{public_url}/"],
+            callback_ur_ls=[*_each(origins, "/signed-in"), *stage.apps],
+            logout_ur_ls=[*_each(origins, "/"), *stage.apps],
             read_attributes=READ,
             write_attributes=WRITTEN,
             **self._lives(access=60, identity=60, refresh=30 * 24 * 60),
@@ -235,9 +270,13 @@ class Identity(cdk.Stack):
             use_cognito_provided_values=True,
         )
 
-    # --- credentials of AWS for a browser ----------------------------------------------------------------------------
+    # --- credentials of AWS for an app -------------------------------------------------------------------------------
     def _own_folders(self, resources: Resources, key: kms.IKey) -> None:
-        """Who has signed in may have a role of AWS's, which reaches their own folder of the media bucket alone."""
+        """Who has signed in may have a role of AWS's, which reaches their own folder of the media bucket alone.
+
+        Apps alone can use it: the bucket's CORS lets pages post the forms that the API has signed (`bucket_cors`), and
+        neither PUT nor GET. Nothing of the shop asks for it.
+        """
         identities = cognito.CfnIdentityPool(
             self,
             "Identities",
@@ -253,6 +292,9 @@ class Identity(cdk.Stack):
             ],
         )
         identities.override_logical_id("Identities")
+        cdk.CfnOutput(
+            self, "IdentityPoolId", value=identities.ref, description="Where an app gets its credentials of AWS"
+        )
         role = iam.Role(
             self,
             "Customer",
@@ -297,3 +339,7 @@ class Identity(cdk.Stack):
         cognito.CfnIdentityPoolRoleAttachment(
             self, "Roles", identity_pool_id=identities.ref, roles={"authenticated": role.role_arn}
         )
+
+
+def _each(origins: Sequence[str], path: str) -> list[str]:
+    return [f"{origin}{path}" for origin in origins]

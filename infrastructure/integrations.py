@@ -14,6 +14,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from infrastructure import batch
 from infrastructure.config import Stage
 from infrastructure.live import Live
 from vibecode.resources import ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
@@ -50,6 +51,10 @@ LEFT = {
 WAITS = {429: "2", 504: "2"}  # Retry-After, in seconds
 EXPOSED = "Retry-After, X-Request-Id"
 LATEST = 3600  # seconds after its time that a schedule is still run
+# Lambda takes a run from EventBridge at once and keeps it in a queue of its own while it refuses to begin, by itself
+# for six hours, with two more tries of what fails. A minute's runs would gather; a day's waits for a burst to pass.
+# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+OLDEST_RUN, FURTHER_TRIES = 300, 1
 
 
 class Integrations(cdk.Stack):
@@ -69,19 +74,22 @@ class Integrations(cdk.Stack):
     ) -> None:
         super().__init__(scope, name, **stack)
         self._resources = resources
-        self._feed()
+        self._feed(stage)
         for schedule in SCHEDULES:
             self._run(schedule, database_sleeps=stage.database_sleeps)
         for route in ROUTES:
             self._let("apigateway", f"On{route.removeprefix('$').capitalize()}", live.route_arn(route))
         if TRIGGERS:
             self._let("cognito-idp", "OnTrigger", user_pool_arn)
+        self._forget()
         self._answer(stage, public_url)
 
     # --- the worker --------------------------------------------------------------------------------------------------
-    def _feed(self) -> None:
-        """Each queue's messages, and only those back that failed."""
+    def _feed(self, stage: Stage) -> None:
+        """Each queue's messages, and only those back that failed; what containers work at is left to them."""
         for queue in self._resources.queues.values():
+            if stage.batch and queue.key == batch.QUEUE:
+                continue
             lambda_.CfnEventSourceMapping(
                 self,
                 f"{_capital(queue.key)}Messages",
@@ -115,6 +123,17 @@ class Integrations(cdk.Stack):
         )
         self._let("events", f"On{_capital(schedule.key)}", rule.attr_arn)
 
+    def _forget(self) -> None:
+        """Runs that Lambda cannot begin: only the clock asks without waiting for the answer."""
+        lambda_.CfnEventInvokeConfig(
+            self,
+            "Runs",
+            function_name=self._resources.worker,
+            qualifier="$LATEST",
+            maximum_event_age_in_seconds=OLDEST_RUN,
+            maximum_retry_attempts=FURTHER_TRIES,
+        )
+
     def _let(self, service: str, name: str, source: str) -> None:
         """A service invokes the worker, for one thing of ours."""
         lambda_.CfnPermission(
@@ -143,10 +162,13 @@ class Integrations(cdk.Stack):
             self._response(api, kind, _problem(public_url, code, title, "$context.error.messageString"))
             for kind, (code, title) in LEFT.items()
         ]
-        said = json.dumps([ANSWERS, LEFT, WAITS, EXPOSED, stage.domain])
+        said = self.resolve(
+            [[r.response_type, r.status_code, r.response_parameters, r.response_templates] for r in responses]
+        )
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         deployment = apigateway.CfnDeployment(
             self,
-            f"Answers{hashlib.sha256(said.encode()).hexdigest()[:8]}",  # another one: CloudFormation changes none
+            f"Answers{digest[:8]}",  # another one: CloudFormation changes none
             rest_api_id=api,
             stage_name=stage.name,
             description="API Gateway's own answers are problems",

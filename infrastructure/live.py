@@ -148,6 +148,7 @@ class Live(cdk.Stack):
         certificate = acm.Certificate(
             self, "Certificate", domain_name=domain, validation=acm.CertificateValidation.from_dns(zone)
         )
+        cdk.CfnOutput(self, "LiveCertificateArn", value=certificate.certificate_arn, description=f"Of {domain}")
         name = apigatewayv2.CfnDomainName(
             self,
             "Domain",

@@ -15,7 +15,12 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infrastructure.config import Stage
+from infrastructure.metrics import dead_letters_of_the_bus
+from infrastructure.parts import accept
 from vibecode.resources import ARCHIVE_DAYS, VISIBILITY_TIMEOUT, Queue, Resources
+
+DEAD_DAYS = 14  # of the bus's own dead letters: as long as those of the queues
 
 # What SES tells us of a mail: each is a word that orders/letters.py understands (OUTCOMES).
 OUTCOMES = (
@@ -35,9 +40,8 @@ class Messaging(cdk.Stack):
         scope: Construct,
         name: str,
         *,
+        stage: Stage,
         resources: Resources,
-        domain: str,
-        hosted_zone: str,
         key: kms.IKey,
         **stack: Any,
     ) -> None:
@@ -47,13 +51,31 @@ class Messaging(cdk.Stack):
             self._queue(queue, resources, key)
         self._announcements(resources, key)
         self._mail(resources)
-        if domain:
-            self._sender(domain, hosted_zone)
+        if stage.domain:
+            self._sender(stage)
 
     # --- facts -------------------------------------------------------------------------------------------------------
     def _bus(self, resources: Resources, key: kms.IKey) -> events.CfnEventBus:
-        """What it should lose is in the outbox still, and sent again by the operation replay-events."""
-        bus = events.CfnEventBus(self, "Bus", name=resources.bus, kms_key_identifier=key.key_arn)
+        """What it should lose is in the outbox still, and sent again by the operation replay-events.
+
+        A fact that it cannot read or write by the key lies in a queue of its own, and tells somebody by an alarm.
+        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html
+        """
+        dead = self._encrypted(
+            "bus-dead",
+            queue_name=dead_letters_of_the_bus(resources),
+            retention_period=cdk.Duration.days(DEAD_DAYS),
+            encryption_master_key=key,
+        )
+        accept(dead, {"SQS3": "It is a dead-letter queue: the bus's, where the rule knows those of queues alone"})
+        bus = events.CfnEventBus(
+            self,
+            "Bus",
+            name=resources.bus,
+            kms_key_identifier=key.key_arn,
+            dead_letter_config=events.CfnEventBus.DeadLetterConfigProperty(arn=dead.queue_arn),
+        )
+        self._let_send(dead, bus.attr_arn, "ItsBusSends")
         events.CfnArchive(
             self,
             "Archive",
@@ -109,18 +131,22 @@ class Messaging(cdk.Stack):
             ],
         )
         for queue_of_rule in (made, dead):
-            queue_of_rule.add_to_resource_policy(
-                iam.PolicyStatement(
-                    sid="ItsRuleSends",
-                    actions=["sqs:SendMessage"],
-                    principals=[iam.ServicePrincipal("events.amazonaws.com")],
-                    resources=[queue_of_rule.queue_arn],
-                    conditions={
-                        "ArnEquals": {"aws:SourceArn": rule.attr_arn},
-                        "StringEquals": {"aws:SourceAccount": self.account},
-                    },
-                )
+            self._let_send(queue_of_rule, rule.attr_arn, "ItsRuleSends")
+
+    def _let_send(self, queue: sqs.Queue, source: str, sid: str) -> None:
+        """EventBridge, for one rule or one bus of this account."""
+        queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid=sid,
+                actions=["sqs:SendMessage"],
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                resources=[queue.queue_arn],
+                conditions={
+                    "ArnEquals": {"aws:SourceArn": source},
+                    "StringEquals": {"aws:SourceAccount": self.account},
+                },
             )
+        )
 
     # --- people ------------------------------------------------------------------------------------------------------
     def _announcements(self, resources: Resources, key: kms.IKey) -> None:
@@ -151,14 +177,9 @@ class Messaging(cdk.Stack):
             events=list(OUTCOMES),
         )
 
-    def _sender(self, domain: str, hosted_zone: str) -> None:
-        """The domain that mails come from, signed by DKIM: in its zone where that is ours, else told in the outputs."""
-        if hosted_zone:
-            zone = route53.PublicHostedZone.from_public_hosted_zone_attributes(
-                self, "Zone", hosted_zone_id=hosted_zone, zone_name=domain
-            )
-            ses.EmailIdentity(self, "Sender", identity=ses.Identity.public_hosted_zone(zone))
-            return
-        sender = ses.EmailIdentity(self, "Sender", identity=ses.Identity.domain(domain))
-        for number, record in enumerate(sender.dkim_records, start=1):
-            cdk.CfnOutput(self, f"Dkim{number}", value=f"{record.name} CNAME {record.value}")
+    def _sender(self, stage: Stage) -> None:
+        """The domain that mails come from, signed by DKIM in its zone."""
+        zone = route53.PublicHostedZone.from_public_hosted_zone_attributes(
+            self, "Zone", hosted_zone_id=stage.hosted_zone, zone_name=stage.domain
+        )
+        ses.EmailIdentity(self, "Sender", identity=ses.Identity.public_hosted_zone(zone))

@@ -14,6 +14,11 @@ from vibecode.resources import Resources
 type Period = int  # minutes
 
 
+def dead_letters_of_the_bus(resources: Resources) -> str:
+    """The queue of facts that the bus itself could not work on, by its name."""
+    return f"{resources.bus}-bus-dead"
+
+
 class Metrics:
     """Each method gives one metric over so many minutes."""
 
@@ -21,6 +26,11 @@ class Metrics:
         self._resources = resources
         self._web = resources.prefix  # Zappa calls the function and its API like this
         self._database = {"DBClusterIdentifier": f"{resources.prefix}-database"}
+        self._proxy = {
+            "ProxyName": f"{resources.prefix}-data-proxy",
+            "TargetGroup": "default",
+            "TargetRole": "READ_WRITE",
+        }
 
     def own(self, name: str, statistic: str = "Sum", minutes: Period = 5, **dimensions: str) -> cloudwatch.Metric:
         """What the app writes to its log: vibecode.observability.metric, with the dimensions that it has there."""
@@ -44,20 +54,34 @@ class Metrics:
         dimensions = {"QueueName": self._resources.queue_name(key, dead=dead)}
         return _metric("AWS/SQS", name, dimensions, "Maximum", minutes)
 
+    def dead_facts(self) -> cloudwatch.Metric:
+        """Of the dead-letter queue of the bus itself."""
+        dimensions = {"QueueName": dead_letters_of_the_bus(self._resources)}
+        return _metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", dimensions, "Maximum", 1)
+
     def executions(self, name: str, minutes: Period = 5) -> cloudwatch.Metric:
         """Of the order workflow."""
         dimensions = {"StateMachineArn": self._resources.state_machine_arn}
         return _metric("AWS/States", name, dimensions, "Sum", minutes)
+
+    def proxy(self, name: str, minutes: Period = 5) -> cloudwatch.Metric:
+        """Of RDS Proxy towards the writer: summed over its machines, of which each counts its own every minute.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-proxy.monitoring.html
+        """
+        return _metric("AWS/RDS", name, self._proxy, "Sum", minutes)
 
     def database(self, name: str, statistic: str = "Maximum", minutes: Period = 5) -> cloudwatch.Metric:
         """Of the cluster."""
         return _metric("AWS/RDS", name, self._database, statistic, minutes)
 
 
-def share(part: cloudwatch.Metric, whole: cloudwatch.Metric, *, least: int, label: str) -> cloudwatch.MathExpression:
-    """A part in percent of the whole; none where the whole is less than says anything."""
+def share(
+    part: cloudwatch.Metric, whole: cloudwatch.Metric, *, least: int, few: int, label: str
+) -> cloudwatch.MathExpression:
+    """A part in percent of the whole; none where so little was asked, and so little failed, that it says nothing."""
     return cloudwatch.MathExpression(
-        expression=f"IF(whole >= {least}, 100 * FILL(part, 0) / whole, 0)",
+        expression=f"IF(whole >= {least} OR FILL(part, 0) >= {few}, 100 * FILL(part, 0) / whole, 0)",
         using_metrics={"part": part, "whole": whole},
         period=part.period,
         label=label,

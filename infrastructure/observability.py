@@ -3,9 +3,9 @@
 Each alarm names its runbook, docs/runbooks/<name>.md. One that cannot wait until the morning has no letter of its own:
 it is part of the composite alarm `page`, so that one outage is one letter.
 
-Traces: Zappa switches on Lambda's and API Gateway's own (`xray_tracing`), Step Functions' stack its own; none of it
-needs anything in our process. Inside of it OpenTelemetry's layer traces where `Stage.tracing_layer` names one
-(docs/decisions/0023-watching.md).
+Traces: Zappa switches on Lambda's own (`xray_tracing`) and knows no setting for API Gateway's, Step Functions' stack
+its own; none of it needs anything in our process. Inside of it OpenTelemetry's layer traces where
+`Stage.tracing_layer` names one (docs/decisions/0023-watching.md).
 """
 
 import json
@@ -29,7 +29,7 @@ from infrastructure.config import Stage
 from infrastructure.dashboard import dashboard
 from infrastructure.metrics import Metrics
 from infrastructure.parts import accept
-from infrastructure.watches import DEAF, HOLD, Watch, watches_of
+from infrastructure.watches import DEAF, Watch, watches_of
 from vibecode.resources import Resources
 
 RUNBOOKS = "docs/runbooks"
@@ -49,6 +49,8 @@ class Observability(cdk.Stack):
         metrics = Metrics(resources)
         self.topic = alarm_topic(self, resources, key, stage.alarms_to, ("cloudwatch",))
         watches = list(watches_of(stage, resources, metrics))
+        if stage.domain:
+            watches.append(certificate_watch(self, "live", "LiveCertificateArn", "The websocket API's"))
         alarms = {watch.name: _alarm(self, resources, watch, self.topic) for watch in watches}
         self._page(resources, [alarms[watch.name] for watch in watches if watch.pages])
         dashboard(self, stage=stage, resources=resources, metrics=metrics, alarms=list(alarms.values()))
@@ -106,34 +108,20 @@ class WorldwideObservability(cdk.Stack):
                 missing=DEAF,
             )
         if self._stage.domain:
-            certificate = cdk.CfnParameter(
-                self, "Certificate", description="The ARN of CloudFront's certificate, an output of `worldwide`"
-            )
-            yield Watch(
-                name="certificate-expires",
-                says=f"CloudFront's certificate ends in less than {CERTIFICATE_DAYS} days and was not renewed.",
-                runbook="certificate-expires",
-                metric=_worldwide(
-                    "AWS/CertificateManager",
-                    "DaysToExpiry",
-                    {"CertificateArn": certificate.value_as_string},
-                    minutes=24 * 60,  # it is counted twice a day
-                ),
-                threshold=CERTIFICATE_DAYS,
-                below=True,
-                missing=HOLD,
-            )
+            yield certificate_watch(self, "", "Certificate", "CloudFront's")
 
     def _canary(self) -> str:
-        address = cdk.CfnParameter(
-            self, "PublicDomain", default="pending.invalid", description="Where the shop is, an output of `front`"
+        address = self._stage.domain or str(
+            cdk.CfnParameter(
+                self, "PublicDomain", default="pending.invalid", description="Where the shop is, an output of `front`"
+            ).value_as_string
         )
         check = route53.CfnHealthCheck(
             self,
             "Canary",
             health_check_config=route53.CfnHealthCheck.HealthCheckConfigProperty(
                 type="HTTPS_STR_MATCH",
-                fully_qualified_domain_name=self._stage.domain or address.value_as_string,
+                fully_qualified_domain_name=address,
                 port=443,
                 resource_path="/healthz",
                 search_string='"ok"',
@@ -178,7 +166,8 @@ class WorldwideObservability(cdk.Stack):
             self,
             "Budget",
             budget=budgets.CfnBudget.BudgetDataProperty(
-                budget_name=f"{stage.prefix}-monthly",
+                # CloudFormation names it: whoever is told by it changes only with another budget in its place, which
+                # AWS does not make beside one of the same name.
                 budget_type="COST",
                 time_unit="MONTHLY",
                 budget_limit=budgets.CfnBudget.SpendProperty(amount=stage.budget, unit="USD"),
@@ -260,6 +249,26 @@ def alarm_topic(
     if address:
         topic.add_subscription(subscriptions.EmailSubscription(address))
     return topic
+
+
+def certificate_watch(scope: Construct, of: str, parameter: str, whose: str) -> Watch:
+    """The days that a certificate still has, as ACM counts them twice a day until it has none."""
+    arn = cdk.CfnParameter(scope, parameter, description=f"The ARN of the certificate, {whose}, an output of its stack")
+    return Watch(
+        name=f"certificate-expires-{of}" if of else "certificate-expires",
+        says=f"{whose} certificate ends in less than {CERTIFICATE_DAYS} days and was not renewed, or has ended.",
+        runbook="certificate-expires",
+        metric=cloudwatch.Metric(
+            namespace="AWS/CertificateManager",
+            metric_name="DaysToExpiry",
+            dimensions_map={"CertificateArn": arn.value_as_string},
+            statistic="Minimum",
+            period=cdk.Duration.days(1),
+        ),
+        threshold=CERTIFICATE_DAYS,
+        below=True,
+        missing=DEAF,  # ACM counts nothing of one that has ended
+    )
 
 
 def _alarm(scope: Construct, resources: Resources, watch: Watch, topic: sns.ITopic) -> cloudwatch.Alarm:

@@ -164,6 +164,7 @@ class Runtime(cdk.Stack):
             "SECRETS_ARN": self.settings.secret_arn,
             "MAIL_FROM": stage.sender,
             **({"CACHE_URL": f"rediss://{cache}:6379/0"} if cache else {}),
+            **({"CORS_ALLOWED_ORIGINS": ",".join(stage.front_ends)} if stage.front_ends else {}),
         }
 
     def _hand_over(

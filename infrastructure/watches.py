@@ -24,6 +24,10 @@ DEAF = cloudwatch.TreatMissingData.BREACHING
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html
 CONNECTIONS_OF_AN_ACU = 189
 
+# So many failures ring whatever the share is counted of: in a stage with few visitors more would never come together.
+FEW = 3
+LEAST_EXECUTIONS, LEAST_INVOCATIONS = 10, 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
@@ -53,12 +57,15 @@ def watches_of(stage: Stage, resources: Resources, metrics: Metrics) -> Iterator
 
 def _of_the_web(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
     watched = stage.watched
-    requests = metrics.api("Count")
+    minutes = watched.requests_minutes
+    requests = metrics.api("Count", minutes=minutes)
     yield Watch(
         name="web-errors",
         says=f"{watched.errors_percent:g} % or more of the answers are 5xx.",
         runbook="web-errors",
-        metric=share(metrics.api("5XXError"), requests, least=watched.least_requests, label="5xx, %"),
+        metric=share(
+            metrics.api("5XXError", minutes=minutes), requests, least=watched.least_requests, few=FEW, label="5xx, %"
+        ),
         threshold=watched.errors_percent,
         pages=True,
     )
@@ -66,7 +73,9 @@ def _of_the_web(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
         name="web-slow",
         says=f"One answer of twenty takes {watched.slow_ms} ms or longer.",
         runbook="web-slow",
-        metric=where_enough(metrics.api("Latency", "p95"), requests, least=watched.least_requests, label="p95, ms"),
+        metric=where_enough(
+            metrics.api("Latency", "p95", minutes), requests, least=watched.least_requests, label="p95, ms"
+        ),
         threshold=watched.slow_ms,
         periods=3,
         pages=True,
@@ -95,7 +104,8 @@ def _of_the_worker(metrics: Metrics) -> Iterator[Watch]:
         metric=share(
             metrics.worker("Errors", minutes=15),
             metrics.worker("Invocations", minutes=15),
-            least=20,
+            least=LEAST_INVOCATIONS,
+            few=FEW,
             label="failed, %",
         ),
         threshold=25,  # steps of the workflow say no by raising: a card that is declined is an error here
@@ -122,6 +132,12 @@ def _of_a_queue(queue: Queue, metrics: Metrics) -> Iterator[Watch]:
 def _of_facts(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
     """The sweep counts them: every minute, or once a day where the database sleeps."""
     yield Watch(
+        name="dead-bus",
+        says="The bus could not read a fact by the stage's key and has put it aside.",
+        runbook="dead-letters",
+        metric=metrics.dead_facts(),
+    )
+    yield Watch(
         name="facts-unsent",
         says=f"A fact has waited for the bus for {stage.watched.unsent_seconds} s, or the sweep does not run.",
         runbook="facts-unsent",
@@ -146,7 +162,7 @@ def _of_orders(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
         name="payments-unknown",
         says="The payment provider's answers get lost: nobody knows whether customers have paid.",
         runbook="payments-unknown",
-        metric=metrics.own("PaymentsByOutcome", minutes=15, outcome="unknown"),
+        metric=metrics.own("PaymentsByOutcome", minutes=watched.orders_minutes, outcome="unknown"),
         threshold=watched.unknown_payments,
         pages=True,
     )
@@ -167,9 +183,10 @@ def _of_orders(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
         says=f"{watched.failed_percent:g} % or more of the workflow's executions fail.",
         runbook="executions-failed",
         metric=share(
-            metrics.executions("ExecutionsFailed", minutes=15),
-            metrics.executions("ExecutionsStarted", minutes=15),
-            least=10,
+            metrics.executions("ExecutionsFailed", minutes=watched.orders_minutes),
+            metrics.executions("ExecutionsStarted", minutes=watched.orders_minutes),
+            least=LEAST_EXECUTIONS,
+            few=FEW,
             label="failed, %",
         ),
         threshold=watched.failed_percent,
@@ -193,7 +210,7 @@ def _of_the_database(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
         name="database-away",
         says="Functions waited for the database in vain and answered 503.",
         runbook="database-away",
-        metric=metrics.own("DatabaseAway"),
+        metric=metrics.own("DatabaseAway", minutes=stage.watched.requests_minutes),
         threshold=5,
         pages=True,
     )
@@ -206,14 +223,7 @@ def _of_the_database(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
         periods=3,
         pages=True,
     )
-    yield Watch(
-        name="database-connections",
-        says="Four fifths of the database's connections are taken.",
-        runbook="database-connections",
-        metric=metrics.database("DatabaseConnections"),
-        threshold=connections_of(stage) * 4 // 5,
-        pages=True,
-    )
+    yield _of_connections(stage, metrics)
     if stage.readers:
         yield Watch(
             name="database-lag",
@@ -223,6 +233,28 @@ def _of_the_database(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
             threshold=1000,
             periods=2,
         )
+
+
+def _of_connections(stage: Stage, metrics: Metrics) -> Watch:
+    """Behind a proxy it is the proxy that may take no more: it counts its own, and how many those may be."""
+    taken: cloudwatch.IMetric = metrics.database("DatabaseConnections")
+    if stage.proxied:
+        taken = cloudwatch.MathExpression(
+            expression="100 * taken / allowed",
+            using_metrics={
+                "taken": metrics.proxy("DatabaseConnections"),
+                "allowed": metrics.proxy("MaxDatabaseConnectionsAllowed"),
+            },
+            label="taken, %",
+        )
+    return Watch(
+        name="database-connections",
+        says=f"Four fifths of the connections that {'the proxy' if stage.proxied else 'the database'} has are taken.",
+        runbook="database-connections",
+        metric=taken,
+        threshold=80 if stage.proxied else connections_of(stage) * 4 // 5,
+        pages=True,
+    )
 
 
 def connections_of(stage: Stage) -> int:

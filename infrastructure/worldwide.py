@@ -3,7 +3,6 @@
 The front is told their ARNs as parameters: CloudFormation knows no references from region to region.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +14,15 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
+from infrastructure import firewall
 from infrastructure.config import Stage
 from infrastructure.parts import RETENTION, accept, zone_of
 
 FUNCTIONS = Path(__file__).resolve().parent / "functions"
 
 # Requests of one address in five minutes, but for files: twice of what the app lets one who signed in ask.
-RATE, WINDOW = 6000, 300
+RATE = 6000
 FILES = r"^/(static|media)/"
-
-# AWS's groups of rules, and what of them only counts. Bodies are an order of a thousand lines, a description in HTML, a
-# webhook's address or a table pasted into a form; the app reads them by serializers and asks with parameters, so that
-# what looks odd in one is no attack. Files go straight to S3. Programs that say no name are welcome too.
-# https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-list.html
-GROUPS = {
-    "AWSManagedRulesAmazonIpReputationList": (),
-    "AWSManagedRulesKnownBadInputsRuleSet": (),
-    "AWSManagedRulesCommonRuleSet": (
-        "NoUserAgent_HEADER",
-        "SizeRestrictions_BODY",
-        "GenericLFI_BODY",
-        "GenericRFI_BODY",
-        "CrossSiteScripting_BODY",
-    ),
-    "AWSManagedRulesSQLiRuleSet": ("SQLi_BODY", "SQLiExtendedPatterns_BODY"),
-}
-TOO_MANY = {
-    "type": "about:blank",
-    "title": "Too Many Requests",
-    "status": 429,
-    "detail": "Too many requests come from this address. Wait a minute.",
-    "code": "rate-limited",
-    "success": False,
-    "error": "Too Many Requests",
-}
 
 
 class Worldwide(cdk.Stack):
@@ -56,9 +30,7 @@ class Worldwide(cdk.Stack):
 
     def __init__(self, scope: Construct, name: str, *, stage: Stage, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
-        firewall = self._firewall(stage)
-        self._log(stage, firewall)
-        cdk.CfnOutput(self, "WebAclArn", value=firewall.attr_arn, description="CloudFront's firewall")
+        cdk.CfnOutput(self, "WebAclArn", value=self._firewall(stage).attr_arn, description="CloudFront's firewall")
         challenge = self._challenge(stage)
         cdk.CfnOutput(self, "ChallengeArn", value=challenge.function_arn, description="CloudFront's Lambda@Edge")
         if stage.domain:
@@ -72,23 +44,16 @@ class Worldwide(cdk.Stack):
 
     # --- the firewall ------------------------------------------------------------------------------------------------
     def _firewall(self, stage: Stage) -> waf.CfnWebACL:
-        return waf.CfnWebACL(
+        made = firewall.web_acl(
             self,
             "Firewall",
             name=stage.prefix,
-            scope="CLOUDFRONT",
-            default_action=waf.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_seen(stage.prefix),
-            rules=[_rate(), *(_group(priority, name) for priority, name in enumerate(GROUPS, start=1))],
-            custom_response_bodies={
-                "too-many": waf.CfnWebACL.CustomResponseBodyProperty(
-                    content=json.dumps(TOO_MANY), content_type="APPLICATION_JSON"
-                )
-            },
+            where="CLOUDFRONT",
+            rules=[
+                firewall.rate(RATE, but=FILES),
+                *(firewall.group_of_aws(priority, name) for priority, name in enumerate(firewall.REFUSED, start=1)),
+            ],
         )
-
-    def _log(self, stage: Stage, firewall: waf.CfnWebACL) -> None:
-        """What was refused, and what only counted; nobody's token and nobody's session."""
         group = logs.LogGroup(
             self,
             "FirewallLogs",
@@ -97,22 +62,8 @@ class Worldwide(cdk.Stack):
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
         accept(group, {"CloudWatchLogGroupEncrypted": "By CloudWatch's own key: the stage's is in another region"})
-        kept = [{"ActionCondition": {"Action": action}} for action in ("BLOCK", "COUNT")]
-        waf.CfnLoggingConfiguration(
-            self,
-            "FirewallLogging",
-            resource_arn=firewall.attr_arn,
-            # The group's own ARN ends with `:*`, which the firewall takes for another's.
-            log_destination_configs=[f"arn:aws:logs:{self.region}:{self.account}:log-group:{group.log_group_name}"],
-            redacted_fields=[
-                waf.CfnLoggingConfiguration.FieldToMatchProperty(single_header={"Name": header})
-                for header in ("authorization", "cookie")
-            ],
-            logging_filter={
-                "DefaultBehavior": "DROP",
-                "Filters": [{"Behavior": "KEEP", "Requirement": "MEETS_ANY", "Conditions": kept}],
-            },
-        )
+        firewall.log_refusals(self, "FirewallLogging", made, group)
+        return made
 
     # --- the function at the origin ----------------------------------------------------------------------------------
     def _challenge(self, stage: Stage) -> lambda_.Version:
@@ -154,63 +105,3 @@ class Worldwide(cdk.Stack):
             },
         )
         return function.current_version
-
-
-def _seen(metric: str) -> waf.CfnWebACL.VisibilityConfigProperty:
-    # Samples would show what the log leaves out.
-    return waf.CfnWebACL.VisibilityConfigProperty(
-        cloud_watch_metrics_enabled=True, metric_name=metric, sampled_requests_enabled=False
-    )
-
-
-def _rate() -> waf.CfnWebACL.RuleProperty:
-    files = waf.CfnWebACL.StatementProperty(
-        regex_match_statement=waf.CfnWebACL.RegexMatchStatementProperty(
-            field_to_match=waf.CfnWebACL.FieldToMatchProperty(uri_path={}),
-            regex_string=FILES,
-            text_transformations=[waf.CfnWebACL.TextTransformationProperty(priority=0, type="NONE")],
-        )
-    )
-    return waf.CfnWebACL.RuleProperty(
-        name="rate",
-        priority=0,
-        statement=waf.CfnWebACL.StatementProperty(
-            rate_based_statement=waf.CfnWebACL.RateBasedStatementProperty(
-                aggregate_key_type="IP",
-                limit=RATE,
-                evaluation_window_sec=WINDOW,
-                scope_down_statement=waf.CfnWebACL.StatementProperty(
-                    not_statement=waf.CfnWebACL.NotStatementProperty(statement=files)
-                ),
-            )
-        ),
-        action=waf.CfnWebACL.RuleActionProperty(
-            block=waf.CfnWebACL.BlockActionProperty(
-                custom_response=waf.CfnWebACL.CustomResponseProperty(
-                    response_code=429,
-                    custom_response_body_key="too-many",
-                    response_headers=[waf.CfnWebACL.CustomHTTPHeaderProperty(name="Retry-After", value="60")],
-                )
-            )
-        ),
-        visibility_config=_seen("rate"),
-    )
-
-
-def _group(priority: int, name: str) -> waf.CfnWebACL.RuleProperty:
-    counting = waf.CfnWebACL.RuleActionProperty(count={})
-    return waf.CfnWebACL.RuleProperty(
-        name=name,
-        priority=priority,
-        statement=waf.CfnWebACL.StatementProperty(
-            managed_rule_group_statement=waf.CfnWebACL.ManagedRuleGroupStatementProperty(
-                vendor_name="AWS",
-                name=name,
-                rule_action_overrides=[
-                    waf.CfnWebACL.RuleActionOverrideProperty(name=rule, action_to_use=counting) for rule in GROUPS[name]
-                ],
-            )
-        ),
-        override_action=waf.CfnWebACL.OverrideActionProperty(none={}),
-        visibility_config=_seen(name),
-    )

@@ -105,9 +105,7 @@ def _detail(console: Console, stage: Stage, templates: Mapping[str, Template], u
     table.add_row("together", "", "", "", _usd(made.usd))
     console.print(table)
     one = cost_of_an_order(stage, templates)
-    parts = ", ".join(
-        f"{service} {usd * 100:.3f}" for service, usd in one.services.items() if usd * 100 >= Decimal("0.001")
-    )
+    parts = ", ".join(f"{service} {usd * 100:.3f}" for service, usd in one.services.items() if usd * 100 >= LEAST_SHOWN)
     console.print(f"One order more: {one.usd * 100:.3f} cents ({parts}).")
     console.print(_endpoints(usage))
 

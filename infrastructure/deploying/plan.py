@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infrastructure.config import REGION, Stage
+from infrastructure.config import QUEUES_AT_ONCE, REGION, Stage
 from infrastructure.costs import change, monthly
 from infrastructure.costs.bill import Change
 from infrastructure.deploying.account import Account, Refused, code_of
@@ -36,7 +36,7 @@ QUOTAS = (
         what="functions running at once",
         service="lambda",
         code="L-B99A9384",
-        needed=lambda stage: stage.worker_at_once + 100,  # Lambda keeps 100 for what reserves nothing
+        needed=lambda _: QUEUES_AT_ONCE + 100,  # and as many for the web, which nothing else must take
     ),
     Quota(
         what="VPCs",

@@ -114,7 +114,11 @@ def test_requests_get_503_while_postgresql_is_away_and_succeed_when_it_is_back(s
     with psycopg.connect(engine, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         try:
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND backend_type = 'client backend'",
+                [name],
+            )
             refused = [buyer.order((product, 1)), buyer.http.get("/orders"), buyer.http.get("/products")]
             alive = httpx.get(f"{shop.server.url}/healthz", **PLAIN)
             unready = httpx.get(f"{shop.server.url}/readyz", **PLAIN)

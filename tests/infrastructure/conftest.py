@@ -8,6 +8,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,29 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[
     from infrastructure.app import synthesize  # CDK takes seconds to import
 
     return synthesize(tmp_path_factory.mktemp("stacks"))
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
+    """The same of a staging that has all that a stage may have by a setting."""
+    import aws_cdk as cdk
+
+    from infrastructure.app import FLAGS, QUIET, build
+    from infrastructure.config import STAGES
+
+    stage = replace(
+        STAGES["staging"],
+        domain="shop.example",
+        hosted_zone="Z0123456789ABCDEFGHIJ",
+        alarms_to="night@shop.example",
+        front_ends=("https://www.shop.example", "https://staff.shop.example:8443"),
+        apps=("example.shop.app://signed-in",),
+        batch=True,
+        shared_files=True,
+    )
+    app = cdk.App(outdir=str(tmp_path_factory.mktemp("full")), context=dict.fromkeys(FLAGS, True) | QUIET)
+    stacks = build(app, stage)
+    return {each.stack_name: each.template for each in cdk.Stage.of(stacks[0]).synth().stacks}
 
 
 @pytest.fixture(scope="session")

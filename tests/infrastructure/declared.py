@@ -25,6 +25,7 @@ VISIBLE_AFTER = 30  # seconds, where a queue says nothing: SQS's own
 # The stacks that are made from resources.py, as the local AWS is. The others have queues and topics of their own.
 PARTS = ("data", "messaging", "workflow", "integrations")
 MAPPED = ("FunctionName", "EventSourceArn", "BatchSize", "FunctionResponseTypes", "ScalingConfig")
+OF_THE_BUS = "-bus-dead"  # AWS's alone: the local bus encrypts nothing, and so puts nothing aside
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
 
@@ -191,7 +192,11 @@ def in_templates(templates: Mapping[str, Template], stage: str) -> Described:
         return ((stack, name, told) for stack in mine for name, told in stack.each(kind))
 
     return {
-        "queues": {stack.arn(name): _queue(told) for stack, name, told in each(QUEUE)},
+        "queues": {
+            stack.arn(name): _queue(told)
+            for stack, name, told in each(QUEUE)
+            if not told["QueueName"].endswith(OF_THE_BUS)
+        },
         "rules": {(told.get("EventBusName", "default"), told["Name"]): _rule(told) for _, _, told in each(RULE)},
         "mappings": [
             {name: told[name] for name in MAPPED if name in told}
@@ -201,6 +206,7 @@ def in_templates(templates: Mapping[str, Template], stage: str) -> Described:
             f"arn:aws:sqs:{REGION}:{LOCAL_ACCOUNT}:{queue}": _senders(told)
             for _, _, told in each("AWS::SQS::QueuePolicy")
             for queue in told["Queues"]
+            if not queue.endswith(OF_THE_BUS)
         },
         "archives": {
             told["ArchiveName"]: {"of": told["SourceArn"], "days": told["RetentionDays"]}

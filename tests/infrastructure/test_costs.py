@@ -130,7 +130,7 @@ def test_the_trace_of_one_order_is_the_benchmarks_and_knows_the_whole_way() -> N
     order = traced()
 
     assert TRACED.read_text().startswith(HEAD)
-    assert order.command == "python -m benchmarks.one_order --write"
+    assert order.command == f"python -m benchmarks.one_order --orders {order.orders} --write"
     assert order.orders >= 5
     assert order.web.calls == 1
     # validate, pay, deduct and notify side by side, complete: with the state around two of them, and the start

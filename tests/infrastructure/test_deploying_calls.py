@@ -395,7 +395,7 @@ def test_every_limit_that_a_new_stage_would_meet_is_named(aws: Aws) -> None:
         make_plan(Stacks(aws.account, {"network": NETWORK}), record, Release(name="r", source="s"), resumes=False)
 
     said = str(refused.value)
-    assert "functions running at once: 0 of 10 are used, 110 more are needed; ask for L-B99A9384" in said
+    assert "functions running at once: 0 of 10 are used, 144 more are needed; ask for L-B99A9384" in said
     assert "VPCs: 5 of 5 are used, 1 more are needed; ask for L-F678F1CE" in said
     assert "elastic" not in said
 
@@ -787,7 +787,7 @@ RUNTIME = {"StackName": "vibecode-dev-runtime"}
 @pytest.fixture
 def batch(aws: Aws) -> Account:
     """A stage with what runs long, which runs the image `old`."""
-    return Account(replace(STAGES["dev"], batch=True), aws._make)
+    return Account(replace(STAGES["dev"], batch=True), aws.make)
 
 
 def has_image(aws: Aws, tag: str, missing: str = "") -> None:

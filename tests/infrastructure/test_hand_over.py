@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from infrastructure import config
 from infrastructure.hand_over import Incomplete, check, complete
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import FUNCTION_TIMEOUT, Resources
@@ -142,14 +143,19 @@ def test_both_functions_of_a_stage_are_told_what_the_account_decides(stage: str)
 
 
 def test_a_layer_that_traces_is_put_around_both_functions_and_taken_back_whole() -> None:
-    layer = "arn:aws:lambda:eu-north-1:123456789012:layer:Traces:7"
+    layer = config.STAGES["staging"].tracing_layer
 
+    assert [name for name, stage in config.STAGES.items() if stage.tracing_layer] == ["staging"]
     traced = complete(SETTINGS, check({**WHOLE, "tracingLayer": layer}))
     plain = complete(SETTINGS, check(WHOLE))
 
     for name in ("dev", "dev-worker"):
         assert traced[name]["layers"] == [layer]
         assert traced[name]["aws_environment_variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/otel-instrument"
+        told = traced[name]["aws_environment_variables"]
+        # Else the layer is OpenTelemetry's own, which sends to a collector that is not there.
+        assert (told["OTEL_PYTHON_DISTRO"], told["OTEL_PYTHON_CONFIGURATOR"]) == ("aws_distro", "aws_configurator")
+        assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS" not in told, "the layer's own list leaves Django alone"
         assert plain[name]["layers"] == []
         assert plain[name]["aws_environment_variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "", "or it starts in what is gone"
 

@@ -3,6 +3,7 @@
 import copy
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,69 @@ def test_a_customer_reaches_their_own_folder_and_nothing_else(stack: Stack, stag
         "StringEquals": {"cognito-identity.amazonaws.com:aud": "Identities"},
         "ForAnyValue:StringLike": {"cognito-identity.amazonaws.com:amr": "authenticated"},
     }
+
+
+def test_an_app_finds_the_identities_and_a_page_cannot_use_them(
+    stack: Stack, stage: str, templates: Mapping[str, Template]
+) -> None:
+    outputs = stack.template["Outputs"]
+    buckets = [told for _, told in Stack.of(templates[f"vibecode-{stage}-front"]).each("AWS::S3::Bucket")]
+    allowed = {
+        method
+        for bucket in buckets
+        for rule in bucket.get("CorsConfiguration", {}).get("CorsRules", [])
+        for method in rule["AllowedMethods"]
+    }
+
+    assert outputs["IdentityPoolId"]["Value"] == {"Ref": "Identities"}
+    assert allowed == {"POST"}, "docs/front-ends.md says that a page has no PUT and no GET"
+
+
+def test_people_come_back_to_the_stages_front_ends_and_apps_and_nowhere_else(full: Mapping[str, Template]) -> None:
+    api = client(Stack.of(full["vibecode-staging-identity"]), secret=False)
+    pages = ("https://shop.example", "https://www.shop.example", "https://staff.shop.example:8443")
+    app = "example.shop.app://signed-in"
+
+    assert api["CallbackURLs"] == [*(f"{page}/signed-in" for page in pages), app]
+    assert api["LogoutURLs"] == [*(f"{page}/" for page in pages), app]
+
+
+def test_the_api_lets_in_pages_of_the_stages_front_ends(full: Mapping[str, Template]) -> None:
+    [told] = [told for _, told in Stack.of(full["vibecode-staging-runtime"]).each("AWS::SSM::Parameter")]
+
+    assert '"CORS_ALLOWED_ORIGINS":"https://www.shop.example,https://staff.shop.example:8443"' in str(told["Value"])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"front_ends": ("http://www.shop.example",)},
+        {"front_ends": ("https://www.shop.example/",)},
+        {"front_ends": ("https://*.shop.example",)},
+        {"apps": ("https://www.shop.example/signed-in",)},
+        {"apps": ("shop://signed-in",)},
+        {"domain": "shop.example"},
+    ],
+)
+def test_a_stage_that_no_stack_could_be_made_of_is_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="staging: "):
+        replace(STAGES["staging"], **setting)
+
+
+def test_who_guesses_is_refused_at_the_pools_own_addresses_where_the_stage_pays_for_it(
+    stack: Stack, stage: str
+) -> None:
+    guards = dict(stack.each("AWS::WAFv2::WebACL"))
+    guarded = [told for _, told in stack.each("AWS::WAFv2::WebACLAssociation")]
+
+    assert bool(guards) is STAGES[stage].sign_in_guarded is (stage != "dev")
+    for name, guard in guards.items():
+        rules = {rule["Name"]: rule for rule in guard["Rules"]}
+        assert guard["Scope"] == "REGIONAL", "CloudFront's own is never asked"
+        assert [(each["ResourceArn"], each["WebACLArn"]) for each in guarded] == [("Pool", name)]
+        assert rules["rate"]["Statement"]["RateBasedStatement"]["AggregateKeyType"] == "IP"
+        assert rules["rate"]["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
+        assert rules["AWSManagedRulesAmazonIpReputationList"]["OverrideAction"] == {"None": {}}
 
 
 # --- before a token --------------------------------------------------------------------------------------------------

@@ -7,18 +7,22 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_kms as kms
 from django.conf import settings as django_settings
 from django.db import OperationalError, connections
 
+from infrastructure import integrations
 from infrastructure.config import STAGES
+from infrastructure.live import Live
 from tests.infrastructure.templates import ACCOUNT, Template, found, only, strings
 from vibecode import aws, problems
 from vibecode.errors import DatabaseAway
 from vibecode.lambda_entry import handler
 from vibecode.local.lambda_runtime import Context
 from vibecode.local.provision import mappings
-from vibecode.resources import ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
+from vibecode.resources import QUEUES, ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
 
 type Templates = Mapping[str, Template]
 
@@ -52,6 +56,21 @@ def test_the_queues_feed_the_worker_as_they_do_on_this_machine(after: Template, 
     made = [{name: value for name, value in each.items() if name != "Tags"} for each in mapped]
 
     assert _sorted(made) == _sorted(mappings(resources(stage)))
+
+
+def test_what_containers_work_at_feeds_no_function(full: Templates) -> None:
+    mapped = found(full["vibecode-staging-integrations"], "AWS::Lambda::EventSourceMapping").values()
+    fed = {each["EventSourceArn"].rpartition(":")[2] for each in mapped}
+
+    assert fed == {resources("staging").queue_name(queue.key) for queue in QUEUES} - {"vibecode-staging-jobs"}
+
+
+def test_runs_that_cannot_begin_do_not_gather(after: Template, stage: str) -> None:
+    kept = only(after, "AWS::Lambda::EventInvokeConfig")
+
+    assert (kept["FunctionName"], kept["Qualifier"]) == (resources(stage).worker, "$LATEST")
+    assert 60 <= kept["MaximumEventAgeInSeconds"] <= 600, "Lambda's own is six hours"
+    assert kept["MaximumRetryAttempts"] <= 1
 
 
 def test_the_clock_runs_what_is_declared(after: Template, stage: str) -> None:
@@ -133,6 +152,34 @@ def test_the_api_is_deployed_after_its_answers_are_made_and_the_last_deployment_
 
     assert set(deployment["DependsOn"]) == set(found(after, "AWS::ApiGateway::GatewayResponse"))
     assert deployment["DeletionPolicy"] == "Retain"
+
+
+def test_what_is_said_otherwise_is_deployed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another logical id: words that no table names count too."""
+
+    def deployed() -> set[str]:
+        app = cdk.App()
+        stage = STAGES["dev"]
+        names = Resources(stage="dev", region=REGION, account=cdk.Aws.ACCOUNT_ID)
+        live = Live(app, "live", stage=stage, resources=names, key=kms.Key(cdk.Stack(app, "foundation"), "Key"))
+        made = integrations.Integrations(
+            app,
+            "after",
+            stage=stage,
+            resources=names,
+            live=live,
+            user_pool_arn="pool",
+            public_url="https://shop.example",
+        )
+        template = app.synth().get_stack_by_name(made.stack_name).template
+        return set(found(template, "AWS::ApiGateway::Deployment"))
+
+    before, again = deployed(), deployed()
+    monkeypatch.setattr(integrations, "_problem", lambda *_: '{"code": "another"}')
+    after = deployed()
+
+    assert before == again
+    assert not before & after
 
 
 # --- a sleeping database ---------------------------------------------------------------------------------------------

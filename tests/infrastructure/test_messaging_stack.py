@@ -1,6 +1,7 @@
 """What facts and mails travel through on AWS, beyond what the local AWS has too (test_declarations.py)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aws_cdk as cdk
@@ -24,7 +25,7 @@ def stack(stage: str, templates: Mapping[str, Template]) -> Stack:
     return Stack.of(templates[f"vibecode-{stage}-messaging"])
 
 
-def made_with(**setting: str) -> Stack:
+def made_with(**setting: Any) -> Stack:
     """The stack of a shop that has a domain."""
     app = cdk.App()
     foundation = cdk.Stack(app, "foundation")
@@ -33,7 +34,7 @@ def made_with(**setting: str) -> Stack:
         "messaging",
         resources=Resources(stage="dev", region="eu-north-1", account=cdk.Aws.ACCOUNT_ID),
         key=kms.Key(foundation, "Key"),
-        **{"domain": "", "hosted_zone": "", **setting},
+        stage=replace(STAGES["dev"], **setting),
     )
     return Stack.of(app.synth().get_stack_by_name(messaging.stack_name).template)
 
@@ -48,7 +49,7 @@ def test_every_queue_is_encrypted_with_the_stages_key_and_spoken_to_by_tls_alone
         if statement["Effect"] == "Deny"
     }
 
-    assert len(queues) == 2 * len(QUEUES)
+    assert len(queues) == 2 * len(QUEUES) + 1, "and the bus's own"
     for told in queues.values():
         assert "Key" in str(told["KmsMasterKeyId"])
         refusal = refusals[told["QueueName"]]
@@ -119,8 +120,15 @@ def test_a_domain_signs_its_mails_in_its_own_zone() -> None:
     assert [(record["Type"], record["HostedZoneId"]) for record in records] == [("CNAME", "Z0123456789")] * 3
 
 
-def test_a_domain_whose_zone_is_elsewhere_is_told_its_records() -> None:
-    stack = made_with(domain="shop.example")
+def test_what_the_bus_cannot_read_lies_in_a_queue_that_takes_in_from_the_bus_alone(stack: Stack, stage: str) -> None:
+    """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html."""
+    [(_, bus)] = stack.each("AWS::Events::EventBus")
+    [(name, dead)] = [(name, told) for name, told in stack.each(QUEUE) if told["QueueName"].endswith("-bus-dead")]
+    [policy] = [told for _, told in stack.each("AWS::SQS::QueuePolicy") if dead["QueueName"] in told["Queues"]]
 
-    assert len(stack.template["Outputs"]) == 3
-    assert not list(stack.each("AWS::Route53::RecordSet"))
+    assert bus["DeadLetterConfig"] == {"Arn": stack.arn(name)}
+    assert "Key" in str(dead["KmsMasterKeyId"])
+    [allowed] = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
+    assert allowed["Condition"]["ArnEquals"] == {
+        "aws:SourceArn": f"arn:aws:events:us-east-1:123456789012:event-bus/vibecode-{stage}"
+    }

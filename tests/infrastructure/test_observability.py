@@ -1,6 +1,5 @@
 """Alarms and their pages: each alarm leads to a page, each page to an alarm, and each says what it should."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from infrastructure import watches
 from infrastructure.config import STAGES
+from infrastructure.costs.prices import DAYS
+from infrastructure.costs.usage import EXPECTED, traced
 from orders.status import OrderStatus, PaymentState
 from tests.infrastructure.templates import Resource, Templates, of_stage, resources
 from vibecode.local.folder import REPOSITORY
@@ -17,28 +19,17 @@ from vibecode.resources import OPERATIONS, QUEUES, SCHEDULES, Resources
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 PARTS = ("What it means", "Look first", "Do", "Over when")
 WITHOUT_ALARM = {"README", "costs"}  # the budget's letters and the anomaly monitor's are no alarms
+A_MONTH = float(DAYS) * 24 * 60  # minutes
 ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
 
 
-@pytest.fixture(scope="session")
-def with_domain(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """What watches a production that has a domain, and so a certificate: the templates of its two stacks."""
-    import aws_cdk as cdk
-
-    from infrastructure.observability import WorldwideObservability
-
-    app = cdk.App(outdir=str(tmp_path_factory.mktemp("with-domain")))
-    stage = dataclasses.replace(STAGES["production"], domain="shop.example", alarms_to="night@shop.example")
-    names = Resources(stage=stage.name, region="us-east-1", account=cdk.Aws.ACCOUNT_ID)
-    stack = WorldwideObservability(
-        app, "watch", stage=stage, resources=names, stack_name="vibecode-production-observability-worldwide"
-    )
-    return {stack.stack_name: app.synth().get_stack_by_name(stack.stack_name).template}
-
-
 def alarms(templates: Templates) -> dict[str, Resource]:
-    """Every alarm by its name."""
-    return {found.properties["AlarmName"]: found for found in resources(templates, *ALARMS)}
+    """Every alarm by its name; those by which AWS scales something have none."""
+    return {
+        found.properties["AlarmName"]: found
+        for found in resources(templates, *ALARMS)
+        if "AlarmName" in found.properties
+    }
 
 
 def runbook_of(alarm: Resource) -> str:
@@ -48,10 +39,8 @@ def runbook_of(alarm: Resource) -> str:
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
-def test_every_alarm_names_a_page_and_every_page_is_named_by_an_alarm(
-    templates: Templates, with_domain: Templates
-) -> None:
-    named = {runbook_of(alarm) for some in (templates, with_domain) for alarm in alarms(some).values()}
+def test_every_alarm_names_a_page_and_every_page_is_named_by_an_alarm(templates: Templates, full: Templates) -> None:
+    named = {runbook_of(alarm) for some in (templates, full) for alarm in alarms(some).values()}
     written = {page.stem for page in RUNBOOKS.glob("*.md")} - WITHOUT_ALARM
 
     assert named == written
@@ -109,7 +98,7 @@ def test_everything_that_calls_for_somebody_has_an_alarm(templates: Templates, s
     wanted = {
         *("web-errors", "web-slow", "web-throttled", "worker-throttled", "worker-errors"),
         *(f"{what}-{queue.key}" for queue in QUEUES for what in ("dead", "late")),
-        *("facts-unsent", "facts-parked", "payments-unknown", "refunds-failed", "orders-failed"),
+        *("dead-bus", "facts-unsent", "facts-parked", "payments-unknown", "refunds-failed", "orders-failed"),
         *("executions-failed", "executions-cut-off"),
         *("database-away", "database-capacity", "database-connections"),
         *(["database-lag"] if STAGES[stage].readers else []),
@@ -151,12 +140,78 @@ def test_silence_is_bad_only_where_somebody_measures_by_the_clock(templates: Tem
     }
 
 
-def test_a_share_of_few_requests_is_none(templates: Templates) -> None:
-    for stage, sizes in STAGES.items():
-        for name in ("web-errors", "web-slow"):
-            alarm = alarms(templates)[f"vibecode-{stage}-{name}"]
-            [formula] = [metric["Expression"] for metric in alarm.properties["Metrics"] if "Expression" in metric]
-            assert f">= {sizes.watched.least_requests}," in formula
+def rings(alarm: Resource, **counted: float) -> bool:
+    """Whether an alarm is on where its metrics, by their ids, have these values: as CloudWatch works it out."""
+    [formula] = [each["Expression"] for each in alarm.properties["Metrics"] if "Expression" in each]
+    words = {"IF": lambda so, then, other: then if so else other, "FILL": lambda value, _: value}
+    value = eval(formula.replace(" OR ", " or "), words, counted)  # noqa: S307 -- a formula of ours
+    return bool(value >= alarm.properties["Threshold"])
+
+
+def minutes_of(alarm: Resource) -> float:
+    """Over how long an alarm counts."""
+    [seconds] = {
+        each["MetricStat"]["Period"] for each in alarm.properties.get("Metrics", []) if "MetricStat" in each
+    } or {alarm.properties["Period"]}
+    return float(seconds) / 60
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_fails_altogether_rings_at_the_traffic_that_the_stage_is_made_for(
+    templates: Templates, stage: str
+) -> None:
+    mine, sizes, expected = alarms(templates), STAGES[stage], EXPECTED[stage]
+    runs = sum(1 / each.minutes_between(database_sleeps=sizes.database_sleeps) for each in SCHEDULES)
+    a_minute = {
+        "requests": expected.requests / A_MONTH,
+        "orders": expected.orders / A_MONTH,
+        "invocations": expected.orders / A_MONTH * float(traced().worker.calls) + runs,
+    }
+
+    def come(name: str, what: str) -> tuple[Resource, int]:
+        alarm = mine[f"vibecode-{stage}-{name}"]
+        return alarm, int(a_minute[what] * minutes_of(alarm))
+
+    for name, what in (("web-errors", "requests"), ("executions-failed", "orders"), ("worker-errors", "invocations")):
+        alarm, many = come(name, what)
+        assert rings(alarm, part=many, whole=many), f"{name}: all of {many} fail"
+        assert not rings(alarm, part=0, whole=many), name
+    slow, many = come("web-slow", "requests")
+    assert rings(slow, measured=sizes.watched.slow_ms, count=many)
+    for name, what in (("payments-unknown", "orders"), ("database-away", "requests")):
+        alarm, many = come(name, what)
+        assert alarm.properties["Threshold"] <= many, f"{name}: all of {many} fail"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_failure_among_few_is_no_share(templates: Templates, stage: str) -> None:
+    for name, least in (
+        ("web-errors", STAGES[stage].watched.least_requests),
+        ("executions-failed", watches.LEAST_EXECUTIONS),
+        ("worker-errors", watches.LEAST_INVOCATIONS),
+    ):
+        alarm = alarms(templates)[f"vibecode-{stage}-{name}"]
+        assert not rings(alarm, part=1, whole=1), name
+        assert not rings(alarm, part=2, whole=least - 1), name
+        assert rings(alarm, part=watches.FEW, whole=watches.FEW), name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_connections_are_counted_where_they_run_out(templates: Templates, stage: str) -> None:
+    alarm = alarms(templates)[f"vibecode-{stage}-database-connections"]
+    asked = {metric["MetricName"]: dimensions_of(metric) for metric in _metrics(alarm)}
+
+    if STAGES[stage].proxied:
+        [proxy] = resources(of_stage(templates, stage), "AWS::RDS::DBProxy")
+        towards_the_writer = {
+            "ProxyName": proxy.properties["DBProxyName"], "TargetGroup": "default", "TargetRole": "READ_WRITE",
+        }  # fmt: skip
+        assert asked == dict.fromkeys(("DatabaseConnections", "MaxDatabaseConnectionsAllowed"), towards_the_writer)
+        assert rings(alarm, taken=80, allowed=100)
+        assert not rings(alarm, taken=79, allowed=100)
+    else:
+        assert asked.keys() == {"DatabaseConnections"}
+        assert alarm.properties["Threshold"] == watches.connections_of(STAGES[stage]) * 4 // 5
 
 
 def test_a_queue_is_late_only_when_all_of_its_tries_are_over(templates: Templates) -> None:
@@ -184,6 +239,11 @@ def test_the_apps_own_metrics_are_asked_for_as_the_app_counts_them(templates: Te
         assert counted.get(name) == dimensions, name
 
 
+def dimensions_of(metric: Mapping[str, Any]) -> dict[str, str]:
+    """The dimensions of a metric by their names."""
+    return {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+
+
 def _metrics(alarm: Resource) -> list[Mapping[str, Any]]:
     if "Metrics" not in alarm.properties:
         return [alarm.properties]
@@ -208,14 +268,50 @@ def test_the_canary_asks_for_what_touches_no_database_and_dev_has_none(templates
         assert asked["EnableSNI"] is True
 
 
-def test_a_domain_brings_the_certificates_alarm_and_an_address_its_letters(with_domain: Templates) -> None:
-    alarm = alarms(with_domain)["vibecode-production-certificate-expires"]
-    [check] = resources(with_domain, "AWS::Route53::HealthCheck")
-    [letters] = resources(with_domain, "AWS::SNS::Subscription")
-
-    assert (alarm.properties["ComparisonOperator"], alarm.properties["Threshold"]) == ("LessThanThreshold", 21)
+def test_a_domain_brings_the_alarms_of_its_certificates(full: Templates) -> None:
+    for name, parameter in (("certificate-expires", "Certificate"), ("certificate-expires-live", "LiveCertificateArn")):
+        alarm = alarms(full)[f"vibecode-staging-{name}"]
+        assert (alarm.properties["ComparisonOperator"], alarm.properties["Threshold"]) == ("LessThanThreshold", 21)
+        assert dimensions_of(alarm.properties) == {"CertificateArn": f"<{parameter}>"}
+        assert alarm.properties["TreatMissingData"] == "breaching", "of one that has ended ACM counts nothing"
+    assert "LiveCertificateArn" in full["vibecode-staging-live"]["Outputs"], "what the deployment tells it"
+    [check] = resources(full, "AWS::Route53::HealthCheck")
     assert check.properties["HealthCheckConfig"]["FullyQualifiedDomainName"] == "shop.example"
-    assert (letters.properties["Protocol"], letters.properties["Endpoint"]) == ("email", "night@shop.example")
+    assert "PublicDomain" not in full["vibecode-staging-observability-worldwide"].get("Parameters", {})
+
+
+def heard(templates: Templates, stage: str) -> dict[str, set[str]]:
+    """Who listens to each of a stage's topics of alarms, by its stack."""
+    mine = of_stage(templates, stage)
+    found: dict[str, set[str]] = {
+        each.stack: set() for each in resources(mine, "AWS::SNS::Topic") if "observability" in each.stack
+    }
+    for letters in resources(mine, "AWS::SNS::Subscription"):
+        assert letters.properties["Protocol"] == "email"
+        found[letters.stack].add(letters.properties["Endpoint"])
+    return found
+
+
+def test_who_is_to_hear_of_alarms_hears_of_them_in_both_regions(templates: Templates, full: Templates) -> None:
+    both = ("observability", "observability-worldwide")
+
+    assert heard(full, "staging") == {f"vibecode-staging-{stack}": {"night@shop.example"} for stack in both}
+    for name, stage in STAGES.items():
+        who = {stage.alarms_to} if stage.alarms_to else set()
+        assert heard(templates, name) == {f"vibecode-{name}-{stack}": who for stack in both}
+
+
+def test_where_nobody_hears_of_alarms_the_pages_say_so() -> None:
+    for page in ("runbooks/README.md", "security.md", "compliance.md", "deploy.md"):
+        assert "`alarms_to`" in (REPOSITORY / "docs" / page).read_text(), page
+    all_deaf = not any(stage.alarms_to for stage in STAGES.values())
+    assert ("It is empty in every stage as committed" in (RUNBOOKS / "README.md").read_text()) is all_deaf
+
+
+def test_a_budget_may_be_replaced_by_another(templates: Templates) -> None:
+    """Whoever it tells changes by another in its place; AWS makes none beside one of its name."""
+    for budget in resources(templates, "AWS::Budgets::Budget"):
+        assert "BudgetName" not in budget.properties["Budget"], budget
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infrastructure.config import TRACING_LAYER
 from infrastructure.deploying_rights import creating, limit_arn
 from infrastructure.privilege.policies import Statement, allows, matches
 from infrastructure.privilege.templates import CannotTell
@@ -254,6 +255,8 @@ def test_by_their_own_rights_who_deploys_makes_no_role_deletes_no_stack_and_reac
             assert f"vibecode-{other}" not in on
     [versions] = [s for s in statements if s["Action"] == "lambda:DeleteFunction"]
     assert all(on.endswith(":*") for on in versions["Resource"]), "never the function"
+    [layer] = [s for s in statements if s["Action"] == "lambda:GetLayerVersion"]
+    assert layer["Resource"] == TRACING_LAYER, "or no function of the stage could have it"
     [denied] = [s for s in statements if s["Effect"] == "Deny"]
     assert denied["Condition"]["StringNotEquals"] == {"aws:ResourceTag/stage": [stage, "all"]}
 

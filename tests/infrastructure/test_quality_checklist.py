@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from infrastructure.config import STAGES, ZONES
-from tests.infrastructure.templates import Resource, Templates, as_list, named, of_stage, policies, resources
+from tests.infrastructure.templates import ACCOUNT, Resource, Templates, as_list, named, of_stage, policies, resources
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import QUEUES
 
@@ -60,6 +60,19 @@ WITHOUT_RESOURCE = {
     "xray:PutTelemetryRecords": "traces",
     "xray:PutTraceSegments": "traces",
 }
+# What a wildcard may follow: a name of ours, or of a thing in another stack.
+OURS = re.compile(rf"vibecode[-/](?:{'|'.join(STAGES)}|pipeline)\b|<")
+# Patterns before which no name stands, for AWS gives the names; what narrows each is beside it in the code.
+_HERE = f"eu-north-1:{ACCOUNT}"
+ALL_OF_A_KIND = {
+    "arn:aws:apigateway:eu-north-1::/restapis/*": "of the API that Zappa makes: its id is AWS's",
+    "arn:aws:apigateway:eu-north-1::/tags/*": "of the same",
+    f"arn:aws:cognito-idp:{_HERE}:userpool/*": "its id is AWS's; not where the tag says another stage",
+    f"arn:aws:ec2:{_HERE}:*/*": "a function in the VPC, and never by our own code",
+    f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/*": "roles that services bring along",
+    f"arn:aws:kms:{_HERE}:key/*": "only by the stage's alias",
+    f"arn:aws:secretsmanager:{_HERE}:secret:rds!cluster-*": "only of the stage's cluster, by its tag",
+}
 # Names and tags hold CloudFormation, and a limit the roles that it makes; a limit allows nobody anything by itself.
 # docs/decisions/0023, and each of their statements in test_deploying_rights.py.
 HELD = re.compile(r"^vibecode-(pipeline-(staging|production)-cloudformation|\w+-boundary)$")
@@ -96,8 +109,26 @@ def too_wide(statement: Mapping[str, Any]) -> Iterator[str]:
     """Deeds of an identity's statement that are many in one word, or on everything."""
     deeds = as_list(statement["Action"])
     yield from (f"{deed} is many deeds" for deed in deeds if "*" in deed)
-    if "*" in as_list(statement["Resource"]):
-        yield from (f"{deed} on everything" for deed in deeds if deed not in WITHOUT_RESOURCE)
+    for on in as_list(statement["Resource"]):
+        if on == "*":
+            yield from (f"{deed} on everything" for deed in deeds if deed not in WITHOUT_RESOURCE)
+        elif "*" in on and not OURS.search(on.partition("*")[0]) and on not in ALL_OF_A_KIND:
+            yield f"{', '.join(deeds)} on all of {on}"
+
+
+@pytest.mark.parametrize(
+    "on",
+    [
+        "*", "arn:aws:*", "arn:aws:s3:::*", "arn:aws:s3:::*/products/*", "arn:aws:dynamodb:eu-north-1:123456789012:*",
+        "arn:aws:sqs:*:123456789012:vibecode-dev-mail", "arn:aws:s3:::vibecode-*",
+        "arn:aws:lambda:eu-north-1:123456789012:function:*",
+    ],
+)  # fmt: skip
+def test_whatever_is_nobodys_name_is_too_wide(on: str) -> None:
+    assert [*too_wide({"Action": "s3:GetObject", "Resource": [on]})]
+    assert not [
+        *too_wide({"Action": "s3:GetObject", "Resource": f"arn:aws:s3:::vibecode-dev-media-{ACCOUNT}/products/*"})
+    ]
 
 
 # --- Resources are tagged for cost tracking --------------------------------------------------------------------------
@@ -150,14 +181,17 @@ def test_cloudwatch_alarms_are_configured(templates: Templates, stage: str) -> N
     paging = " ".join(found.properties["AlarmRule"] for found in resources(mine, "AWS::CloudWatch::CompositeAlarm"))
 
     assert {f"vibecode-{stage}", f"vibecode-{stage}-worker"} <= watched, "both functions"
-    assert {f"vibecode-{stage}-{queue.key}-dead" for queue in QUEUES} <= watched, "every dead-letter queue"
+    dead = {*(queue.key for queue in QUEUES), "bus"}
+    assert {f"vibecode-{stage}-{key}-dead" for key in dead} <= watched, "every dead-letter queue"
     assert {cluster.properties["DBClusterIdentifier"] for cluster in resources(mine, CLUSTER)} <= watched
     for queue in resources(mine, QUEUE):
         assert queue.properties["QueueName"] in watched, f"nobody looks at {queue}"
     for machine in resources(mine, "AWS::StepFunctions::StateMachine"):
         assert any(value.endswith(f":stateMachine:{machine.properties['StateMachineName']}") for value in watched)
     for alarm in alarms:
-        assert alarm.properties.get("AlarmActions") or f"<{alarm.name}.Arn>" in paging, f"{alarm} tells nobody"
+        assert alarm.properties.get("AlarmActions") or f"<{alarm.name}.Arn>" in paging, (
+            f"{alarm} has no topic, whoever listens there"
+        )
 
 
 def dimensions_of(alarm: Resource) -> Iterator[str]:
@@ -246,6 +280,7 @@ AT_REST: Mapping[str, Check] = {
 }
 
 
+NOWHERE = {"255.255.255.255/32"}  # what CDK writes for a group that speaks to nobody
 # CloudWatch encrypts every log group; with a key of ours where there is one, and these are in another region.
 BY_AWS_OWN_KEY = re.compile(r"^vibecode-\w+-worldwide/.* \(AWS::Logs::LogGroup\)$")
 
@@ -307,6 +342,22 @@ IN_TRANSIT: Mapping[str, Check] = {
     ),
     "AWS::RDS::DBClusterParameterGroup": lambda has: has["Parameters"].get("rds.force_ssl") == "1",
 }
+
+
+def test_nobody_is_let_into_the_network_by_an_address(templates: Templates) -> None:
+    """Each group names its peers; what leaves for anywhere leaves by HTTPS."""
+    groups = list(resources(templates, "AWS::EC2::SecurityGroup"))
+    inwards = [each.properties for each in resources(templates, "AWS::EC2::SecurityGroupIngress")]
+    outwards = [each.properties for each in resources(templates, "AWS::EC2::SecurityGroupEgress")]
+    for group in groups:
+        inwards += group.properties.get("SecurityGroupIngress", [])
+        outwards += group.properties.get("SecurityGroupEgress", [])
+
+    assert len(groups) >= 4 * len(STAGES)
+    assert [rule for rule in inwards if not {"SourceSecurityGroupId"} & rule.keys()] == []
+    anywhere = [rule for rule in outwards if "CidrIp" in rule and rule["CidrIp"] not in NOWHERE]
+    assert [rule for rule in anywhere if (rule["FromPort"], rule["ToPort"]) != (443, 443)] == []
+    assert [rule for rule in outwards if "CidrIpv6" in rule] == []
 
 
 def refuses_plain(statement: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from email.utils import parseaddr
 from importlib.util import find_spec
 from typing import Any
 
@@ -167,7 +168,7 @@ def test_the_web_receives_from_dead_letter_queues_alone_and_the_worker_from_all_
 def test_mails_are_sent_as_the_shop_and_as_nobody_else(worker: Statements, stage: str) -> None:
     said = worker["WriteToCustomers"]
 
-    assert said["Condition"] == {"StringEquals": {"ses:FromAddress": "orders@pending.invalid"}}
+    assert said["Condition"] == {"StringEquals": {"ses:FromAddress": parseaddr(STAGES[stage].sender)[1]}}
     assert any(each.endswith(f":configuration-set/{named(stage).mail_configuration}") for each in said["Resource"])
 
 

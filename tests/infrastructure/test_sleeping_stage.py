@@ -29,10 +29,14 @@ CLOCKS: Mapping[str, str] = {
     "AWS::Backup::BackupPlan": "BackupPlan",
     "AWS::SSM::MaintenanceWindow": "Schedule",
     "AWS::SSM::Association": "ScheduleExpression",
+    "AWS::RDS::DBCluster": "ManageMasterUserPassword",
 }
 # A copy of the storage, which is there whether the instance runs or not.
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
 ASKS_STORAGE_ONLY = {"AWS::Backup::BackupPlan"}
+# RDS changes the master's password once in seven days, which wakes the cluster: oftener than never, and seldom enough.
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/rds-secrets-manager.html
+WAKES_ONCE_A_WEEK = {"AWS::RDS::DBCluster"}
 
 
 def scheduled(templates: Templates, stage: str) -> Iterator[Resource]:
@@ -49,7 +53,7 @@ def test_what_the_clock_sets_off_is_ours_and_wakes_the_database_once_a_day_at_mo
     ours = {f"vibecode-{stage}-{schedule.key}": schedule for schedule in SCHEDULES}
 
     for found in scheduled(templates, stage):
-        if found.type in ASKS_STORAGE_ONLY:
+        if found.type in ASKS_STORAGE_ONLY | WAKES_ONCE_A_WEEK:
             continue
         assert found.type == "AWS::Events::Rule", f"{found}: say here what it asks"
         schedule = ours[found.properties["Name"]]
@@ -57,14 +61,25 @@ def test_what_the_clock_sets_off_is_ours_and_wakes_the_database_once_a_day_at_mo
         assert minutes == (DAY if schedule.wakes_database else schedule.minutes), found
 
 
+def asked(resource: Resource) -> set[str]:
+    """What of Performance Insights and enhanced monitoring is on, as a cluster and as an instance call them."""
+    names = {"PerformanceInsightsEnabled", "EnablePerformanceInsights", "MonitoringInterval"}
+    return {name for name in names if resource.properties.get(name)}
+
+
+def test_what_asks_by_the_minute_is_found_where_it_is_on(templates: Templates) -> None:
+    mine = resources(of_stage(templates, "production"), "AWS::RDS::DBCluster", "AWS::RDS::DBInstance")
+
+    assert {"PerformanceInsightsEnabled", "MonitoringInterval"} <= {name for each in mine for name in asked(each)}
+
+
 @pytest.mark.parametrize("stage", SLEEPING)
 def test_nothing_of_aws_keeps_it_awake(templates: Templates, stage: str) -> None:
     mine = of_stage(templates, stage)
 
     assert not list(resources(mine, "AWS::RDS::DBProxy")), "it holds connections open"
-    for instance in resources(mine, "AWS::RDS::DBInstance"):
-        assert not instance.properties.get("EnablePerformanceInsights")
-        assert not instance.properties.get("MonitoringInterval")
+    for each in resources(mine, "AWS::RDS::DBCluster", "AWS::RDS::DBInstance"):
+        assert not asked(each), f"{each} is asked by the minute"
     [parameters] = resources(mine, "AWS::RDS::DBClusterParameterGroup")
     assert 0 < int(parameters.properties["Parameters"]["idle_session_timeout"]) < STAGES[stage].sleeps_after * 1000
 
