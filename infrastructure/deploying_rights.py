@@ -208,10 +208,9 @@ def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatem
     )
     yield from _secrets(resources)
     yield from _database(resources)
-    yield _allow("ImageOfTheRelease", ["ecr:DescribeImages"], [f"arn:aws:ecr:{REGION}:{account}:repository/{prefix}"])
     # What is asked before anything is done; none of it has anything narrower.
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html and its neighbours
-    yield _allow("Preflight", ["backup:DescribeRegionSettings", "servicequotas:GetServiceQuota"], ["*"])
+    yield _allow("Preflight", ["servicequotas:GetServiceQuota"], ["*"])
     if STAGES[stage].batch:
         yield _allow(
             "ImageOfTheRelease", ["ecr:DescribeImages"], [f"arn:aws:ecr:{REGION}:{account}:repository/{prefix}"]
@@ -239,7 +238,7 @@ def _stacks(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatemen
 
 
 def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
-    """Both functions, and the API in front of one, which Zappa makes by a small stack of its own."""
+    """Both functions with the API in front of one, which Zappa makes by a small stack of its own; a third meanwhile."""
     region, account, prefix = resources.region, resources.account, resources.prefix
     yield _allow(
         "StackOfZappa",
@@ -251,7 +250,6 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     yield _allow(
         "Functions",
         [
-            "lambda:InvokeFunction",
             *(f"lambda:{deed}FunctionConfiguration" for deed in ("Get", "Update")),
             *(f"lambda:{deed}Alias" for deed in ("Create", "Get", "Update")),
             *(f"lambda:{deed}Permission" for deed in ("Add", "Remove")),
@@ -266,7 +264,8 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
         ],
         [arn for function in functions for arn in (function, f"{function}:*")],
     )
-    beside = f"arn:aws:lambda:{region}:{account}:function:{prefix}-next"  # deploying/functions.py, `beside`
+    # A release is tried out, and migrates, in a function beside those that work (deploying/functions.py, `beside`).
+    beside = f"arn:aws:lambda:{region}:{account}:function:{prefix}-next"
     deeds = ("CreateFunction", "DeleteFunction", "GetFunctionConfiguration", "InvokeFunction", "TagResource")
     yield _allow("TheReleaseThatComes", [f"lambda:{deed}" for deed in deeds], [beside])
     yield _allow("LayerThatTraces", ["lambda:GetLayerVersion"], [TRACING_LAYER])

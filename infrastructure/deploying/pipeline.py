@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -38,6 +38,8 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
     """Plan, ask, deploy, and say what is left for people. Raises Refused."""
     number, who = account.identity
+    if account.stage.account not in ("", number):
+        raise Refused(f"You are in account {number}; {account.stage.name} belongs to {account.stage.account}.")
     if not account.has_packages:
         raise Refused(f"{account.stage.name} is not there yet: an administrator deploys each stage once before.")
     with tempfile.TemporaryDirectory(prefix="vibecode-pipeline-") as folder:
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
         if input("Deploy it? [y/N] ").strip().lower() not in {"y", "yes"}:
             raise Refused("Nothing was done.")
     say.step(f"stack {WHAT}", lambda: stacks.apply(WHAT, changes.lost))
-    for left in still_to_do(account, stacks.outputs()):
+    for left in still_to_do(account, template):
         say.line(f"Still to do: {left}", "yellow")
 
 
@@ -79,9 +81,10 @@ def parameters(arguments: argparse.Namespace, stacks: Stacks) -> dict[str, str]:
     return {name: value for name, value in told.items() if value}
 
 
-def still_to_do(account: Account, outputs: Mapping[str, str]) -> Iterator[str]:
+def still_to_do(account: Account, template: Template) -> Iterator[str]:
     """What only a person can do, as far as it is not done."""
-    arn = outputs["ConnectionArn"]
+    [stack] = account.client("cloudformation", template.region).describe_stacks(StackName=template.name)["Stacks"]
+    arn = next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == "ConnectionArn")
     connection = account.client("codeconnections").get_connection(ConnectionArn=arn)["Connection"]
     if connection["ConnectionStatus"] != "AVAILABLE":
         yield f"{arn} is {connection['ConnectionStatus']}: complete it in the console, Developer Tools › Connections"

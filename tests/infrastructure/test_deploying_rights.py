@@ -76,6 +76,8 @@ UNSEEN = [
     *(Need(f"cloudformation:{deed}", ZAPPAS, ZAPPA) for deed in ("DescribeStackEvents", "ListStackResources")),
     Need("apigateway:PUT", f"{API}/resources/id/methods/ANY", GATEWAY),
     Need("apigateway:DELETE", f"{API}/resources/id", GATEWAY),
+    # Tags travel with what makes a function.
+    Need("lambda:TagResource", f"{FUNCTIONS[0]}-next", f"{LAMBDA}/configuration-tags.html"),
     # A stage with SnapStart has versions, an alias that goes from one to the next, and forgets what is old. Zappa sets
     # anew what runs at once, and who may call.
     *(
@@ -155,6 +157,8 @@ def of_lambda(method: str, path: str) -> Need:
             said = found.groupdict()
             on = said.get("Resource") or said.get("FunctionName", "*")
             here = f"arn:aws:lambda:{REGION}:{LOCAL_ACCOUNT}:function:"
+            if name == "CreateFunction":  # says the name inside: Zappa makes none where there is one
+                on = f"{OWN}-next"
             on = on if on.startswith("arn:") or on == "*" else here + on
             alias = f":{said['Name']}" if "Name" in said else ""
             return Need(f"lambda:{'InvokeFunction' if name == 'Invoke' else name}", on + alias)
