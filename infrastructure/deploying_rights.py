@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from aws_cdk import aws_iam as iam
 
-from infrastructure.config import EDGE_REGION, REGION, STAGES, TRACING_LAYER
+from infrastructure.config import EDGE_REGION, REGION, STAGES
 from vibecode.resources import PROJECT, Resources
 
 EVERY_STAGE = "all"  # the tag `stage` of what an account has once
@@ -268,7 +268,6 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     beside = f"arn:aws:lambda:{region}:{account}:function:{prefix}-next"
     deeds = ("CreateFunction", "DeleteFunction", "GetFunctionConfiguration", "InvokeFunction", "TagResource")
     yield _allow("TheReleaseThatComes", [f"lambda:{deed}" for deed in deeds], [beside])
-    yield _allow("LayerThatTraces", ["lambda:GetLayerVersion"], [TRACING_LAYER])
     yield _allow("VersionsThatAreOld", ["lambda:DeleteFunction"], [f"{function}:*" for function in functions])
     yield _allow(
         "RolesOfTheFunctions",

@@ -198,7 +198,7 @@ REFUSED_OPERATIONS: list[tuple[Operation | Sequence[Operation], str]] = [
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("operations", "found"), REFUSED_OPERATIONS, ids=lambda value: re.sub(" at 0x.*", "", str(value)))
+@pytest.mark.parametrize(
     ("operations", "found"), REFUSED_OPERATIONS, ids=lambda value: re.sub(r" at 0x\w+", "", str(value))[:60]
 )
 def test_operations_that_do_more_than_expand_are_found(operations: Operation | list[Operation], found: str) -> None:
