@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from aws_cdk import aws_iam as iam
 
-from infrastructure.config import EDGE_REGION, REGION, STAGES, TRACING_LAYER
+from infrastructure.config import EDGE_REGION, REGION, STAGES
 from vibecode.resources import PROJECT, Resources
 
 EVERY_STAGE = "all"  # the tag `stage` of what an account has once
@@ -268,8 +268,6 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     beside = f"arn:aws:lambda:{region}:{account}:function:{prefix}-next"
     deeds = ("CreateFunction", "DeleteFunction", "GetFunctionConfiguration", "InvokeFunction", "TagResource")
     yield _allow("TheReleaseThatComes", [f"lambda:{deed}" for deed in deeds], [beside])
-    # Also where a stage does without: it is switched on by a release, which cannot give its deployer a right.
-    yield _allow("LayerThatTraces", ["lambda:GetLayerVersion"], [TRACING_LAYER])
     yield _allow("VersionsThatAreOld", ["lambda:DeleteFunction"], [f"{function}:*" for function in functions])
     yield _allow(
         "RolesOfTheFunctions",
@@ -282,6 +280,8 @@ def _zappa(resources: Resources) -> Iterator[iam.PolicyStatement]:
     yield _allow(
         "NetworkOfTheFunctions", [f"ec2:Describe{what}" for what in ("SecurityGroups", "Subnets", "Vpcs")], ["*"]
     )
+    if layer := STAGES[resources.stage].tracing_layer:
+        yield _allow("LayerOfTheFunctions", ["lambda:GetLayerVersion"], [layer])
     # Its id is AWS's to give, after the pipeline is made. It has the stage's tag, as Zappa's stack has, and those of
     # other stages theirs, which NothingOfAnotherStage refuses. An API is made by an administrator alone.
     yield _allow("FindTheApi", ["apigateway:GET"], [f"arn:aws:apigateway:{region}::/restapis"])

@@ -375,6 +375,7 @@ class Answering(BaseHTTPRequestHandler):
     """What both servers share."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the other side's acknowledgement
     stage: ClassVar[StageHere]
 
     def log_message(self, *_: object) -> None:

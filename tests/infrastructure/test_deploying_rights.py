@@ -10,7 +10,7 @@ import pytest
 from aws_cdk import aws_iam as iam
 
 from infrastructure import deploying_rights
-from infrastructure.config import REGION, STAGES, TRACING_LAYER
+from infrastructure.config import REGION, STAGES
 from infrastructure.deploying_rights import creating, deploying, limit_arn, limiting
 from infrastructure.privilege.needs import ACTIONS
 from infrastructure.privilege.policies import Statement, allows, matches, statements
@@ -78,8 +78,6 @@ UNSEEN = [
     Need("apigateway:DELETE", f"{API}/resources/id", GATEWAY),
     # Tags travel with what makes a function.
     Need("lambda:TagResource", f"{FUNCTIONS[0]}-next", f"{LAMBDA}/configuration-tags.html"),
-    # Lambda reads the layer in our name.
-    Need("lambda:GetLayerVersion", TRACING_LAYER, f"{LAMBDA}/permissions-user-function.html"),
     # A stage with SnapStart has versions, an alias that goes from one to the next, and forgets what is old. Zappa sets
     # anew what runs at once, and who may call.
     *(
@@ -230,14 +228,17 @@ def test_who_deploys_may_do_nothing_that_a_deploy_does_not(seen: list[Need], dep
     assert idle == []
 
 
-def test_an_image_is_looked_for_where_the_stage_has_what_runs_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_and_an_image_are_looked_at_where_the_stage_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = f"arn:aws:lambda:{REGION}:901920570463:layer:aws-otel-python:7"
+    more = {STAGE: replace(STAGES[STAGE], tracing_layer=layer, batch=True)}
     image = f"arn:aws:ecr:{REGION}:{LOCAL_ACCOUNT}:repository/{OWN}"
+    asked = (("lambda:GetLayerVersion", layer), ("ecr:DescribeImages", image))
     without = decided(deploying(STAGE, LOCAL_ACCOUNT, MAKER))
-    monkeypatch.setattr(deploying_rights, "STAGES", {**STAGES, STAGE: replace(STAGES[STAGE], batch=True)})
+    monkeypatch.setattr(deploying_rights, "STAGES", {**STAGES, **more})
     having = decided(deploying(STAGE, LOCAL_ACCOUNT, MAKER))
 
-    assert not allows(without, "ecr:DescribeImages", image)
-    assert allows(having, "ecr:DescribeImages", image)
+    assert not any(allows(without, action, on) for action, on in asked)
+    assert all(allows(having, action, on) for action, on in asked)
 
 
 # --- CloudFormation, and the roles that it makes ---------------------------------------------------------------------

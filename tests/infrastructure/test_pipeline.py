@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infrastructure.config import TRACING_LAYER
+from infrastructure.config import STAGES
 from infrastructure.deploying_rights import creating, limit_arn
 from infrastructure.privilege.policies import Statement, allows, matches
 from infrastructure.privilege.templates import CannotTell
@@ -39,14 +39,14 @@ MAY_BE_DELETED = {
 }
 # What AWS's handlers could call of which our templates give them no occasion, by the beginning of the action.
 NO_OCCASION = {
-    "amplify:": "a firewall of apps", "apprunner:": "a firewall of containers", "appsync:": "a firewall of GraphQL",
+    "amplify:": "firewalls of others than a pool", "apprunner:": "firewalls of others than a pool",
+    "appsync:": "firewalls of others than a pool", "bedrock-agentcore:": "firewalls of others than a pool",
+    "elasticloadbalancing:": "firewalls of others than a pool",
     "autoscaling:": "instances in a security group",
-    "bedrock-agentcore:": "a firewall of agents",
     "cloudfront:GetConnectionGroup": "distributions of several tenants",
     "cloudfront:CreateConnectionGroup": "distributions of several tenants",
     "cognito-sync:": "identity pools that synchronize",
     "events:PutPermission": "policies of buses", "events:RemovePermission": "policies of buses",
-    "elasticloadbalancing:": "a firewall of load balancers",
     "firehose:": "logs that Firehose delivers",
     "iam:AttachGroup": "groups", "iam:AttachUser": "users", "iam:DeleteGroup": "groups", "iam:DeleteUser": "users",
     "iam:DetachGroup": "groups", "iam:DetachUser": "users", "iam:GetGroup": "groups", "iam:GetUser": "users",
@@ -258,8 +258,8 @@ def test_by_their_own_rights_who_deploys_makes_no_role_deletes_no_stack_and_reac
             assert f"vibecode-{other}" not in on
     gone = {on for s in statements if "lambda:DeleteFunction" in as_list(s["Action"]) for on in as_list(s["Resource"])}
     assert all(on.endswith((":*", f":vibecode-{stage}-next")) for on in gone), "never a function that works"
-    [layer] = [s for s in statements if s["Action"] == "lambda:GetLayerVersion"]
-    assert layer["Resource"] == TRACING_LAYER, "or no function of the stage could have it"
+    layers = [s["Resource"] for s in statements if s["Action"] == "lambda:GetLayerVersion"]
+    assert layers == list(filter(None, [STAGES[stage].tracing_layer])), "or no function of the stage could have it"
     [denied] = [s for s in statements if s["Effect"] == "Deny"]
     assert denied["Condition"]["StringNotEquals"] == {"aws:ResourceTag/stage": [stage, "all"]}
 

@@ -14,6 +14,7 @@ from infrastructure.config import STAGES
 from infrastructure.hand_over import check, complete
 from infrastructure.permissions import EVERYWHERE
 from tests.infrastructure.plausible import ACCOUNT, REGION, Plausible, Template
+from tests.infrastructure.templates import as_list
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import QUEUES, Resources
 
@@ -181,10 +182,12 @@ def test_pushes_reach_the_connections_of_this_stages_api_alone(worker: Statement
 def test_the_key_is_used_through_services_and_never_by_asking_kms(web: Statements, worker: Statements) -> None:
     for statements in (web, worker):
         uses = [each for each in statements.values() if any(action.startswith("kms:") for action in each["Action"])]
-        assert [each["Sid"] for each in uses] == ["UseTheKey"]
-        [condition] = [each["Condition"]["StringEquals"] for each in uses]
-        assert all(service.endswith(".eu-north-1.amazonaws.com") for service in condition["kms:ViaService"])
-        assert condition.keys() == {"kms:ViaService"}
+        assert [each["Sid"] for each in uses] == ["UseTheKey", "UseTheKeyOfTheTable"]
+        for condition in (each["Condition"]["StringEquals"] for each in uses):
+            assert condition.keys() == {"kms:ViaService"}
+            through = as_list(condition["kms:ViaService"])
+            assert all(service.endswith(".eu-north-1.amazonaws.com") for service in through)
+        assert statements["UseTheKeyOfTheTable"]["Condition"]["StringEquals"]["kms:ViaService"].startswith("dynamodb.")
 
 
 def test_our_own_code_touches_no_network_interface(web: Statements, worker: Statements, stage: str) -> None:
