@@ -228,10 +228,6 @@ class Stacks:
         """What a stack that is there was told; empty where it was told nothing."""
         return _told(self._describe(self.templates[what])).get(name, "") if what in self.templates else ""
 
-    def outputs(self) -> dict[str, str]:
-        """What the stacks put out now."""
-        return _outputs(self._all())
-
     def trouble(self) -> Iterator[str]:
         """Which stacks cannot be deployed as they are, after waiting for what CloudFormation is still doing."""
         for template in self.templates.values():
@@ -269,7 +265,8 @@ class Stacks:
     # --- what a stack is told ----------------------------------------------------------------------------------------
     def _known(self, there: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         """What stacks put out now, and what the deployment tells them."""
-        return _with_other_names(_outputs(there)) | self.told
+        outputs = (output for about in there.values() for output in about.get("Outputs", []))
+        return _with_other_names({each["OutputKey"]: each["OutputValue"] for each in outputs}) | self.told
 
     def _missing(self, template: Template, about: Mapping[str, Any], there: set[str], coming: set[str]) -> list[str]:
         """What this stack needs that is not there yet, but will be. Raises Refused for what will not."""
@@ -429,11 +426,6 @@ def _mend(status: str) -> str:
     if status in {"ROLLBACK_FAILED", "DELETE_FAILED"}:
         return "docs/deploy.md says how it is cleared (A first creation that failed)."
     return "mend it in the console of CloudFormation (continue its roll-back), then run it again."
-
-
-def _outputs(there: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    outputs = (output for about in there.values() for output in about.get("Outputs", []))
-    return {each["OutputKey"]: each["OutputValue"] for each in outputs}
 
 
 def _with_other_names(outputs: dict[str, str]) -> dict[str, str]:
