@@ -5,6 +5,8 @@ own rights they make no role, delete no stack, and reach no other stage (making 
 docs/deploy.md). What they have CloudFormation make is held by three things: its role reaches things by the stage's
 name, or by ids that no other stage's tag is on; it makes no role without the stage's limit; and it cannot change that
 limit. docs/security.md says what this leaves open.
+
+Longer than most modules: the deployer's rights, CloudFormation's and the limit of both name the same things.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Who somebody is: the Cognito pool with its two clients and six groups, and what an app may do in S3 as itself."""
+"""Who somebody is: the Cognito pool with its two clients and six groups, and what an app may do in S3 as itself.
+
+One stack, and so one long file.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

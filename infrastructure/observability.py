@@ -6,6 +6,8 @@ it is part of the composite alarm `page`, so that one outage is one letter.
 Traces: Zappa switches on Lambda's own (`xray_tracing`) and knows no setting for API Gateway's, Step Functions' stack
 its own; none of it needs anything in our process. Inside of it OpenTelemetry's layer traces where
 `Stage.tracing_layer` names one (docs/decisions/0023-watching.md).
+
+Longer than most modules: both of its stacks make alarms in one way.
 """
 
 import json

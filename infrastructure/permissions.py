@@ -2,6 +2,8 @@
 
 Each statement was read from the code that calls (vibecode/aws.py and who asks it for a client, vibecode/sigv4.py); its
 sid says what for. Where a resource is `*`, AWS offers no other: EVERYWHERE says so, action by action.
+
+Longer than most modules: whoever asks what a role may reads all of it in one place.
 """
 
 import json

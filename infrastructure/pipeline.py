@@ -5,6 +5,8 @@ Both run `make test`, `make check` and `make deploy STAGE=…`, and nothing that
 
 Deploying is a right of its own for each stage: it changes what is the stage's, by CloudFormation in the name of a role
 that nobody else can take (deploying_rights.py). `make pipeline` brings it to AWS (deploying/pipeline.py).
+
+One stack, and so one long file.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,9 @@
 """Both functions of a stage: deployed by the unmodified `zappa` command, asked for operations, and by customers.
 
 And for a while a third one beside them: the release that comes, before anybody else asks it.
+
+Longer than most modules: Zappa, Lambda and the operations are waited for in one way, and end together when the lock is
+lost.
 """
 
 import base64

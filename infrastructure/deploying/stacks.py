@@ -2,6 +2,9 @@
 
 A parameter of a stack is the output of the same name of a stack before it, in whatever region, or is told by the
 deployment: what Zappa has made, digests of secrets, the release. What nobody tells stays as it is.
+
+One class, and so one long file: what a stack is told hangs on what all others put out, and plan and apply ask the
+same.
 """
 
 import hashlib

@@ -4,6 +4,8 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 An explicit Deny wins over every Allow, and what no statement allows is denied. A role's own policies are read, as all
 that it reaches stands in one account, and within its boundary; what a policy of AWS's own would say is refused, and so
 is whatever could let somebody in by another way: users, groups, policies of things that name a role.
+
+Longer than most modules: statements, patterns and conditions are IAM's one algorithm.
 """
 
 import functools
