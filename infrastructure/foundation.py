@@ -83,7 +83,7 @@ class Foundation(cdk.Stack):
             let_use(
                 key,
                 f"{service.capitalize()}WritesForUs",
-                service,
+                [service],
                 ["kms:Decrypt", "kms:GenerateDataKey*", *MORE.get(service, ())],
                 {"StringEquals": {"aws:SourceAccount": self.account}},
             )
@@ -91,7 +91,7 @@ class Foundation(cdk.Stack):
         let_use(
             key,
             "CloudFrontReadsPictures",
-            "cloudfront",
+            ["cloudfront"],
             ["kms:Decrypt"],
             {
                 # Not the stage's distribution by its id: it is made later, and the bucket's policy names it.
@@ -103,7 +103,7 @@ class Foundation(cdk.Stack):
         )
         # The service that carries what Step Functions logs; AWS names no condition that it would meet.
         # https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html
-        let_use(key, "LogsAreDelivered", "delivery.logs", ["kms:Decrypt"])
+        let_use(key, "LogsAreDelivered", ["delivery.logs"], ["kms:Decrypt"])
         return key
 
     def _access_logs(self, resources: Resources, days: int) -> s3.Bucket:

@@ -30,7 +30,7 @@ from constructs import Construct
 from infrastructure.config import Stage
 from infrastructure.dashboard import dashboard
 from infrastructure.metrics import Metrics
-from infrastructure.parts import accept
+from infrastructure.parts import accept, let_use
 from infrastructure.watches import DEAF, Watch, watches_of
 from vibecode.resources import Resources
 
@@ -148,14 +148,12 @@ class WorldwideObservability(cdk.Stack):
             enable_key_rotation=True,
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
-        key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="AlarmsWriteForUs",
-                actions=["kms:Decrypt", "kms:GenerateDataKey*"],
-                principals=[iam.ServicePrincipal(f"{service}.amazonaws.com") for service in writers],
-                resources=["*"],  # in a key's policy: this key
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
-            )
+        let_use(
+            key,
+            "AlarmsWriteForUs",
+            writers,
+            ["kms:Decrypt", "kms:GenerateDataKey*"],
+            {"StringEquals": {"aws:SourceAccount": self.account}},
         )
         return key
 

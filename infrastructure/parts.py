@@ -52,14 +52,14 @@ def managed(policy: str) -> str:
 
 
 def let_use(
-    key: kms.Key, sid: str, service: str, actions: Sequence[str], conditions: Mapping[str, Any] | None = None
+    key: kms.Key, sid: str, services: Sequence[str], actions: Sequence[str], conditions: Mapping[str, Any] | None = None
 ) -> None:
-    """Let a service use a key for us, by the key's own policy."""
+    """Let services use a key for us, by the key's own policy."""
     key.add_to_resource_policy(
         iam.PolicyStatement(
             sid=sid,
             actions=[*actions],
-            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
+            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com") for service in services],
             resources=["*"],  # in a key's policy: this key
             conditions=conditions,
         )
@@ -73,7 +73,7 @@ def let_logs_use(key: kms.Key) -> None:
     let_use(
         key,
         "LogsOfThisAccount",
-        f"logs.{stack.region}",
+        [f"logs.{stack.region}"],
         ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
         {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
