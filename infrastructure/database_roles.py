@@ -7,7 +7,7 @@ signs in with a token of IAM.
 
 from collections.abc import Iterator, Mapping
 
-from vibecode.resources import TIME_OUTS
+from vibecode.resources import PROXIED_TIME_OUTS, TIME_OUTS
 
 DATABASE = "vibecode"
 OWNER, APPLICATION, READER = "vibecode_owner", "vibecode_app", "vibecode_reader"
@@ -24,15 +24,12 @@ OF_READER: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "60s",
     "idle_session_timeout": "240s",
 }
-# Where the cluster never sleeps the proxy keeps the application's sessions for the next one who asks: PostgreSQL would
-# only break them under it. https://www.postgresql.org/docs/current/runtime-config-client.html
-KEPT: Mapping[str, str] = {"idle_session_timeout": "0"}
 
 
-def statements(database: str = DATABASE, *, sleeps: bool = True) -> Iterator[str]:
+def statements(database: str = DATABASE, *, proxied: bool = False) -> Iterator[str]:
     """All of them, in order, for a database that is there. They need CREATEROLE and CREATEDB, and no superuser.
 
-    ``sleeps``: the cluster pauses when nobody is connected, so that idle sessions have to end.
+    ``proxied``: the application comes through RDS Proxy.
     """
     for role, rights in {OWNER: "CREATEROLE", APPLICATION: "NOCREATEROLE", READER: "NOCREATEROLE"}.items():
         yield (
@@ -55,7 +52,7 @@ def statements(database: str = DATABASE, *, sleeps: bool = True) -> Iterator[str
         ),
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
     )
-    of_application = {**TIME_OUTS, **({} if sleeps else KEPT)}
+    of_application = PROXIED_TIME_OUTS if proxied else TIME_OUTS
     for role, time_outs in {OWNER: OF_OWNER, APPLICATION: of_application, READER: OF_READER}.items():
         for name, value in time_outs.items():
             yield f"ALTER ROLE {role} IN DATABASE {database} SET {name} = '{value}'"

@@ -101,7 +101,12 @@ class Permissions:
             ],
             "shop": [
                 allow("BringFailedMessagesBackSoon", ["sqs:ChangeMessageVisibility"], self._queues()),
-                *self._relay_and_jobs(),
+                # Whatever publishes a fact rings the relay; the sweep sends the chunks of jobs that were lost.
+                allow(
+                    "RingAndGiveWork",
+                    ["sqs:SendMessage"],
+                    [self.resources.queue_arn(key) for key in ("relay", "jobs")],
+                ),
                 allow(
                     "PutFactsOnTheBus", ["events:PutEvents"], [self._arn("events", f"event-bus/{self.resources.bus}")]
                 ),
@@ -123,14 +128,13 @@ class Permissions:
 
     def of_batch(self) -> Statements:
         """What works at the queue `jobs` in a container: imports, exports, many orders at once."""
-        jobs = [self.resources.queue_arn("jobs")]
         takes = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
         return [
             self._read_settings(),
             self._use_the_key("secretsmanager", "sqs", "s3"),
             self._sign_in("SignInToTheDatabase", APPLICATION),
-            allow("TakeJobs", takes, jobs),
-            *self._relay_and_jobs(),
+            allow("TakeJobs", takes, [self.resources.queue_arn("jobs")]),
+            allow("RingTheRelay", ["sqs:SendMessage"], [self.resources.queue_arn("relay")]),
             allow("ReadFiles", ["s3:GetObject"], self._objects(f"{UPLOADS}jobs/")),
             allow("KeepExports", ["s3:PutObject"], self._objects(f"{UPLOADS}exports/")),
             allow("ForgetExports", ["s3:DeleteObject"], self._objects(f"{UPLOADS}exports/")),
@@ -189,12 +193,6 @@ class Permissions:
 
     def _sign_in(self, sid: str, role: str) -> iam.PolicyStatement:
         return allow(sid, ["rds-db:connect"], self.may_sign_in(role))
-
-    def _relay_and_jobs(self) -> Statements:
-        """Whatever publishes a fact rings the relay; jobs send their chunks, and the sweep those that were lost."""
-        return [
-            allow("RingAndGiveWork", ["sqs:SendMessage"], [self.resources.queue_arn(key) for key in ("relay", "jobs")])
-        ]
 
     def _workflow(self) -> Statements:
         """Orders are begun, looked at, and told that their customer has answered: by consumers, sweep and webhook."""

@@ -1,7 +1,8 @@
 """Lets the local AWS's trail know which function a call of this process is made by. A plugin of tests/conftest.py.
 
 Only where LOCAL_TRAIL asks for it (make test-full). A test's client is the web, what stands behind queues, schedules,
-workflow, websocket and operations is the worker, whoever calls it; all else is the test itself, which has no role.
+workflow, websocket and operations is the worker, whoever calls it, but for what `manage.py work_queue` takes: that is
+the container's. All else is the test itself, which has no role.
 """
 
 import contextlib
@@ -19,16 +20,21 @@ from django.test.client import ClientHandler
 from vibecode import lambda_entry, sigv4
 from vibecode.local.mend import mend
 from vibecode.local.trail import VARIABLE
+from vibecode.management.commands.work_queue import Command
 from vibecode.resources import OPERATIONS, QUEUES, ROUTES, SCHEDULES, STEPS, TRIGGERS
 
 WORKER = "-worker"
+BATCH = "-batch"
 _speaks = ContextVar[str | None]("speaks", default=None)
 
 
 @contextlib.contextmanager
 def signing_as(which: str) -> Iterator[None]:
-    """Sign with the name of the web's function ("") or the worker's (WORKER) during the block."""
-    before = _speaks.set(which)
+    """Sign with the name of the web's function (""), the worker's (WORKER) or the container's (BATCH) in the block.
+
+    What the container does it does by itself.
+    """
+    before = _speaks.set(BATCH if _speaks.get() == BATCH else which)
     try:
         yield
     finally:
@@ -68,6 +74,7 @@ def _name_functions() -> None:
     mend(Credentials, "get_frozen_credentials", get_frozen_credentials)
     mend(sigv4, "keys", own_keys)
     mend(lambda_entry, "handler", handler)
+    mend(Command, "handle", _signing(Command.handle, BATCH))
     mend(ClientHandler, "__call__", _signing(ClientHandler.__call__, ""))
     handlers = [declared.handler for declared in (*QUEUES, *SCHEDULES)]
     for path in {*handlers, *STEPS, *ROUTES.values(), *OPERATIONS.values(), *TRIGGERS.values()}:

@@ -238,7 +238,7 @@ def _step(event: Event) -> Work:
             # Rows that others hold come free as a database comes back: the workflow has one name for both, and retries.
             raise DatabaseAway("The database does not answer, or others hold what is needed.") from error
         except ProgrammingError as error:
-            # A deploy gives the worker its code a moment before it migrates: no order is cancelled for that.
+            # Somebody updated the function by hand, and migrates now: no order is cancelled for that.
             if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
                 raise DatabaseAway("The schema is older than the code: a deploy migrates it now.") from error
             raise

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from vibecode.errors import Conflict
 from vibecode.models import Change
-from vibecode.resources import FUNCTION_TIMEOUT, TIME_OUTS
+from vibecode.resources import FUNCTION_TIMEOUT, PROXIED_TIME_OUTS, TIME_OUTS
 
 ALTERING = ("UPDATE", "DELETE", "TRUNCATE")  # what the application's role may not do to the audit trail
 MIGRATION_LOCK = 0x5649_4245  # of PostgreSQL's advisory locks, the one that says "somebody migrates"
@@ -196,8 +196,9 @@ def _impatient(owner: BaseDatabaseWrapper) -> Iterator[None]:
 
 def _set_time_outs(owner: BaseDatabaseWrapper, role: str) -> None:
     """On the role and not on the connection: RDS Proxy takes no options, and a SET would pin what it shares."""
+    time_outs = PROXIED_TIME_OUTS if settings.DATABASES["default"]["PROXIED"] else TIME_OUTS
     with owner.cursor() as cursor:
-        for name, value in TIME_OUTS.items():
+        for name, value in time_outs.items():
             cursor.execute(
                 sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}").format(
                     sql.Identifier(role), sql.Identifier(owner.settings_dict["NAME"]), sql.Identifier(name), value

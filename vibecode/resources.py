@@ -26,6 +26,9 @@ TIME_OUTS: Mapping[str, str] = {
     "idle_in_transaction_session_timeout": "15s",
     "idle_session_timeout": "240s",
 }
+# RDS Proxy keeps the application's sessions for the next one who asks: PostgreSQL would only break them under it.
+# https://www.postgresql.org/docs/current/runtime-config-client.html
+PROXIED_TIME_OUTS: Mapping[str, str] = {**TIME_OUTS, "idle_session_timeout": "0"}
 
 ARCHIVE_DAYS = 14
 DAY = 24 * 60  # minutes

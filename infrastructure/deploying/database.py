@@ -21,7 +21,7 @@ def make_roles(account: Account) -> str:
         secret = cluster["MasterUserSecret"]["SecretArn"]
     except (ClientError, KeyError) as error:
         raise Refused(f"The cluster {name} or its master's secret is not there: {error}.") from None
-    all_of_them = list(statements(sleeps=account.stage.database_sleeps))
+    all_of_them = list(statements(proxied=account.stage.proxied))
     for sql in all_of_them:
         _execute(account, resourceArn=cluster["DBClusterArn"], secretArn=secret, database=DATABASE, sql=sql)
     return f"{len(all_of_them)} statements"

@@ -27,11 +27,10 @@ NOBODY = "orders@pending.invalid"  # who writes to customers where no hand-over 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a role needs: where ``demanded``, it must be allowed; ``why`` says who does it."""
+    """What a role needs, and must be allowed; ``why`` says who does it."""
 
     need: Need
     why: str
-    demanded: bool = True
 
 
 def complaints(
@@ -87,7 +86,7 @@ def judged(
         yield f"has policies of AWS's own of which exceptions.json says otherwise: {sorted(strange)}"
     for each in wanted:
         # What a policy of AWS's own says is AWS's to change: nothing is demanded of a role that has one.
-        if each.demanded and not role.of_aws and not role.may(each.need.action, each.need.resource, each.need.context):
+        if not role.of_aws and not role.may(each.need.action, each.need.resource, each.need.context):
             yield f"is not allowed {each.need.action} on {each.need.resource}: {each.why}"
     patterns = {pattern.format_map(facts) for pattern in exceptions["patterns"]}
     for statement in role.statements:
@@ -145,15 +144,14 @@ def _unknown(recorded: Mapping[str, Any]) -> Iterator[tuple[Call, UnknownCall]]:
 def _recorded(
     name: str, recorded: Mapping[str, Any], exceptions: Mapping[str, Any], facts: Mapping[str, str]
 ) -> Iterator[Wanted]:
-    """What a function was seen to call; of a role that runs the same code elsewhere nothing is demanded."""
-    function = exceptions["like"].get(name, {}).get("function", name)
+    """What a function, or the container, was seen to call."""
     source = {"lambda:SourceFunctionArn": facts[f"function {name}"]} if name in FUNCTIONS else {}
     unknown = {call for call, _ in _unknown(recorded)}
     for call in recorder.calls(recorded):
-        for each in _alike(call, exceptions) if call.by == function and call not in unknown else ():
-            told = f"{function} calls {each.call}" + "".join(f", {key} {value}" for key, value in each.on)
+        for each in _alike(call, exceptions) if call.by == name and call not in unknown else ():
+            told = f"{name} calls {each.call}" + "".join(f", {key} {value}" for key, value in each.on)
             for need in needs(each):
-                yield Wanted(_filled(need, facts, source), told, demanded=name in FUNCTIONS)
+                yield Wanted(_filled(need, facts, source), told)
 
 
 def _alike(call: Call, exceptions: Mapping[str, Any]) -> Iterator[Call]:

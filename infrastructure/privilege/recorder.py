@@ -25,8 +25,9 @@ RECORDED = HERE / "recorded.json"
 PARTS = ("rehearsal", "tests")
 FUNCTIONS = ("web", "worker")
 
-# Who signs with a function's name is this function (vibecode/local/shop.py and sandboxes.py).
-FUNCTION = re.compile(rf"{PROJECT}-([a-z0-9-]+?)(-worker)?")
+# Who signs with a function's name is this function, and so is the container (vibecode/local/shop.py and sandboxes.py,
+# tests/signing_as.py).
+FUNCTION = re.compile(rf"{PROJECT}-([a-z0-9-]+?)(?:-(worker|batch))?")
 MEDIA = "media"  # the one bucket that a function has
 ID = "{id}"  # in the place of what is another each time
 
@@ -74,7 +75,7 @@ def seen(lines: Iterable[str]) -> list[Call]:
     for line in lines:
         said = json.loads(line)
         if function := FUNCTION.fullmatch(said["who"]):
-            stage, which = function[1], "worker" if function[2] else "web"
+            stage, which = function[1], function[2] or "web"
             on = dict(_lasting(said["about"], stage))
             if _is_ours(on):
                 found.add(Call(which, said["call"], tuple(sorted(on.items()))))

@@ -38,11 +38,11 @@ class Database:
             for role in (OWNER, APPLICATION, READER):
                 admin.execute(f"ALTER ROLE {role} PASSWORD 'known'".encode())
 
-    def deploy_again(self, *, sleeps: bool = True, after_each: Callable[[str], None] = lambda _: None) -> None:
+    def deploy_again(self, *, proxied: bool = False, after_each: Callable[[str], None] = lambda _: None) -> None:
         """Every statement once more, when there are tables."""
         with psycopg.connect(self.server, dbname="shop", autocommit=True) as master:
             master.execute(f"SET SESSION AUTHORIZATION {MASTER}".encode())
-            for statement in statements("shop", sleeps=sleeps):
+            for statement in statements("shop", proxied=proxied):
                 master.execute(statement.encode())
                 after_each(statement)
 
@@ -128,8 +128,8 @@ def test_each_role_has_its_time_outs(database: Database, role: str, time_outs: d
     assert database.settings_of(role) == time_outs
 
 
-def test_where_the_cluster_never_sleeps_nobody_ends_the_sessions_that_the_proxy_keeps(database: Database) -> None:
-    database.deploy_again(sleeps=False)
+def test_nobody_ends_the_sessions_that_the_proxy_keeps(database: Database) -> None:
+    database.deploy_again(proxied=True)
 
     assert database.settings_of(APPLICATION) == {**TIME_OUTS, "idle_session_timeout": "0"}
     assert database.settings_of(READER) == OF_READER

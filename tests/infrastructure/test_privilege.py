@@ -22,7 +22,6 @@ RELAY = f"arn:aws:sqs:eu-north-1:{ACCOUNT}:vibecode-dev-relay"
 NONE: Mapping[str, Any] = {
     "unseen": [],
     "alike": [],
-    "like": {},
     "policies of AWS": [],
     "everywhere": {},
     "patterns": {

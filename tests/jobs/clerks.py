@@ -39,11 +39,16 @@ class Clerk:
 
     def uploads(self, kind: str, content: bytes | str, name: str = "file.csv") -> Job:
         """Send a file straight to S3; the worker reads it."""
+        job = self.sends(kind, content, name)
+        self.works()
+        return Job.objects.get(pk=job.pk)
+
+    def sends(self, kind: str, content: bytes | str, name: str = "file.csv") -> Job:
+        """Send a file straight to S3; nobody has read it yet."""
         content = content.encode() if isinstance(content, str) else content
         job, form = begin_import(kind=kind, file_name=name, size=len(content), actor=self.actor)
         self.stores(form, content)
         take_file(job=job, actor=self.actor)
-        self.works()
         return Job.objects.get(pk=job.pk)
 
     def stores(self, form: Any, content: bytes) -> None:

@@ -457,3 +457,13 @@ def test_it_only_grows_here_too(db: None) -> None:
     for alter in (lambda: Change.objects.update(actor="x"), Change.objects.all().delete):
         with pytest.raises(IntegrityError, match="only grows"), transaction.atomic():
             alter()
+
+
+# --- what else the deploy sets for the application's role ------------------------------------------------------------
+@pytest.mark.parametrize(("proxied", "idle"), [("yes", "0"), ("no", "4min")])
+def test_idle_sessions_end_unless_the_proxy_keeps_them(stage: Stage, proxied: str, idle: str) -> None:
+    done = stage.migrate(DATABASE_PROXIED=proxied)
+
+    assert done.returncode == 0, done.stderr
+    with stage.session("app") as app:
+        assert app.execute("SHOW idle_session_timeout").fetchone() == (idle,)
