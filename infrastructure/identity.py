@@ -70,6 +70,7 @@ class Identity(cdk.Stack):
         self.client = self._client(stage, resources, public_url)
         self.desk = self._desk(resources, public_url)
         self.sign_in_origin = sign_in.base_url()
+        cdk.CfnOutput(self, "PoolId", value=self.pool.user_pool_id, description="Of whose keys the deployment tells")
         self._own_folders(resources, key)
 
     # --- the pool ----------------------------------------------------------------------------------------------------

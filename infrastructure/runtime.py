@@ -167,6 +167,16 @@ class Runtime(cdk.Stack):
             **({"CORS_ALLOWED_ORIGINS": ",".join(stage.front_ends)} if stage.front_ends else {}),
         }
 
+    def _pool_keys(self) -> str:
+        """Of the document alone: containers are brought no tokens, and are not told in JSON."""
+        keys = cdk.CfnParameter(
+            self,
+            "PoolKeys",
+            description="The public keys of the user pool as the deployment finds them, as part of a string of JSON",
+            default="",
+        )
+        return str(keys.value_as_string)
+
     def _hand_over(
         self,
         stage: Stage,
@@ -193,7 +203,7 @@ class Runtime(cdk.Stack):
             "kmsKeyArn": key.key_arn,
             "subnetIds": network.vpc.select_subnets(subnet_group_name=PRIVATE).subnet_ids,
             **functions,
-            "environment": dict(environment),
+            "environment": {**environment, "COGNITO_JWKS": self._pool_keys()},
             "workerEnvironment": {"DATABASE_OWNER_URL": owner, "DATABASE_OWNER_SIGN_IN": "iam"},
             **({"tracingLayer": stage.tracing_layer} if stage.tracing_layer else {}),
         }

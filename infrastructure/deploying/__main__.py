@@ -19,6 +19,7 @@ from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import stacks as assembly
 from infrastructure.deploying.account import Account, Refused, whoever
 from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying.parameters import told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import BEGUN, KEY, LEASE, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package
@@ -34,7 +35,6 @@ from infrastructure.deploying.steps import (
     finished,
     roll_back,
     take,
-    told,
 )
 
 

@@ -1,11 +1,8 @@
 """What only secrets hold: who made a part of it carries it to where the functions read it. Nothing of it is printed."""
 
-import hashlib
 import json
 
-from botocore.exceptions import ClientError
-
-from infrastructure.deploying.account import Account, Refused, code_of
+from infrastructure.deploying.account import Account, Refused
 from infrastructure.hand_over import Document
 
 BY_HAND = ("STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRET")  # Stripe makes them, and shows them to people alone
@@ -39,24 +36,3 @@ def origin_secret(account: Account) -> str:
     """What CloudFront adds to each request, or will: the functions know it already."""
     known = account.client("secretsmanager").get_secret_value(SecretId=f"{account.stage.prefix}/origin")
     return str(known["SecretString"])
-
-
-def origin_parameters(account: Account, deployed: str, *, switched: bool) -> dict[str, str]:
-    """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
-
-    ``deployed`` is the version that CloudFront says now. A newer one is known to the functions first, beside it; only
-    when they are ``switched`` does CloudFront say the new one.
-    """
-    manager, name = account.client("secretsmanager"), f"{account.stage.prefix}/origin"
-    try:
-        newest = manager.get_secret_value(SecretId=name)
-        known = [newest]
-        if deployed not in {"", newest["VersionId"]}:
-            known.append(manager.get_secret_value(SecretId=name, VersionId=deployed))
-    except ClientError as error:
-        if code_of(error) != "ResourceNotFoundException":
-            raise
-        return {}
-    digests = [hashlib.sha256(each["SecretString"].encode()).hexdigest() for each in known]
-    said = newest["VersionId"] if switched or not deployed else deployed
-    return {"OriginSecretSha256": ",".join(digests), "OriginVersion": said}

@@ -231,6 +231,11 @@ class Stacks:
         """What a stack that is there was told; empty where it was told nothing."""
         return _told(self._describe(self.templates[what])).get(name, "") if what in self.templates else ""
 
+    def output(self, what: str, name: str) -> str:
+        """What a stack puts out by this name; empty where it does not, or is not there."""
+        about = self._describe(self.templates[what]) if what in self.templates else {}
+        return {each["OutputKey"]: str(each["OutputValue"]) for each in about.get("Outputs", [])}.get(name, "")
+
     def trouble(self) -> Iterator[str]:
         """Which stacks cannot be deployed as they are, after waiting for what CloudFormation is still doing."""
         for template in self.templates.values():

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infrastructure.deploying.account import Account
-from infrastructure.deploying.confidential import complete_settings, origin_parameters
+from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import WEB, WORKER, Functions
-from infrastructure.deploying.images import PARAMETER, look_for, run_image
+from infrastructure.deploying.images import look_for, run_image
+from infrastructure.deploying.parameters import told
 from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.say import Say
@@ -118,16 +119,6 @@ class Deploy:
             do=lambda: functions.put(which, self._release.package, first=before is None),
             undo=(lambda: functions.put(which, before.package)) if before else None,
         )
-
-
-def told(stacks: Stacks, functions: Functions, release: str, *, switched: bool) -> dict[str, str]:
-    """The parameters of stacks that no stack puts out, as far as they are known by now.
-
-    Containers go on with the image that they run: the one of a release that comes is told by a step of its own.
-    """
-    image = {PARAMETER: stacks.parameter("runtime", PARAMETER) or release}
-    says = stacks.parameter("front", "OriginVersion")
-    return image | functions.api_parameters() | origin_parameters(stacks.account, says, switched=switched)
 
 
 def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:

@@ -1,6 +1,7 @@
 """What CloudFormation could make of the stacks: values as they would be in an account, by the kind of resource."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,17 @@ PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "a
 TOLD = {
     "OriginSecretSha256": f"{'0' * 64},{'1' * 64}",
     "ImageTag": "0123456789ab",
+    "PoolKeys": json.dumps(
+        json.dumps(
+            {
+                "keys": [
+                    {"alg": "RS256", "e": "AQAB", "kid": "k" * 43 + "=", "kty": "RSA", "n": "n" * 342, "use": "sig"}
+                    for _ in range(2)
+                ]
+            },
+            separators=(",", ":"),
+        )
+    )[1:-1],  # as many and as long as Cognito's
 }
 # By type and attribute ("" for a Ref); {id} differs from resource to resource.
 VALUES = {

@@ -41,6 +41,7 @@ WORKER, NEXT = f"{PREFIX}-worker", f"{PREFIX}-next"
 PACKAGES = f"{PREFIX}-packages-{LOCAL_ACCOUNT}"
 WAITING = ["orders.0001_initial", "orders.0002_more"]  # migrations, one a call
 ORIGIN = "known to CloudFront"
+KEYS = "(keys)"  # in the document, where the stack sets in what it is told
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:
@@ -49,6 +50,11 @@ def _parameter(name: str, value: Any) -> dict[str, Any]:
 
 def _bucket(name: str) -> dict[str, Any]:
     return {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": name}}
+
+
+def _around(text: str, value: Any) -> tuple[str, Any, str]:
+    before, _, after = text.partition(KEYS)
+    return before, value, after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +144,7 @@ class StageHere:
                 "WEBSOCKET_URL": "wss://live.shop.example",
                 "WEBSOCKET_API_URL": "https://live.shop.example",
                 "MAIL_FROM": "Shop <orders@shop.example>",
+                "COGNITO_JWKS": KEYS,
             },
         }
 
@@ -164,12 +171,22 @@ class StageHere:
                     },
                 },
             ),
+            "identity": (
+                REGION,
+                {
+                    "Resources": {"Pool": _parameter("/pool", "1")},
+                    "Outputs": {"PoolId": {"Value": self.document["environment"]["COGNITO_USER_POOL_ID"]}},
+                },
+            ),
             "runtime": (
                 REGION,
                 {
-                    "Parameters": {"OriginSecretSha256": asked},
+                    "Parameters": {"OriginSecretSha256": asked, "PoolKeys": {"Type": "String", "Default": ""}},
                     "Resources": {
-                        "HandOver": _parameter(f"/vibecode/{STAGE}/hand-over", json.dumps(self.document)),
+                        "HandOver": _parameter(
+                            f"/vibecode/{STAGE}/hand-over",
+                            {"Fn::Join": ["", [*_around(json.dumps(self.document), {"Ref": "PoolKeys"})]]},
+                        ),
                         "Digest": _parameter("/digest", {"Ref": "OriginSecretSha256"}),
                     },
                 },

@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
+from accounts.authentication import KeySet
 from infrastructure.database_roles import statements
 from tests.in_process import FULL
 from tests.infrastructure.stage_here import NEXT, PREFIX, WAITING, WORKER, Blow, StageHere, stage_here
 from vibecode.resources import LOCAL_ACCOUNT
 
-BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front", "stack runtime", "secrets",
-          "database roles", "package", "migrations", "static files", "trial"]  # fmt: skip
+BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front", "stack identity", "stack runtime",
+          "secrets", "database roles", "package", "migrations", "static files", "trial"]  # fmt: skip
 AFTER = ["worker", "web: the switch", "stack front, after Zappa", "stack integrations, after Zappa", "smoke test"]
 FIRST = [*BEFORE, *AFTER, "figures"]
 LATER = [*BEFORE, *AFTER]
@@ -191,6 +193,17 @@ def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere, there_an
     assert there_and_back.has == ("one", "one")
     assert {"shop.one.css", "shop.two.css"} <= stage.keys("static")
     assert stage.applied == stage.waiting, "the schema stays"
+
+
+def test_functions_begin_with_the_keys_of_the_pool(first: First) -> None:
+    stage = first.stage
+    told = stage.client("lambda").get_function_configuration(FunctionName=PREFIX)["Environment"]["Variables"]
+    keys = f"{stage.endpoint}/{told['COGNITO_USER_POOL_ID']}/.well-known/jwks.json"
+
+    seed = KeySet("http://127.0.0.1:9/nobody", seed=told["COGNITO_JWKS"])
+
+    for key in httpx.get(keys, trust_env=False).json()["keys"]:
+        assert seed.key(key["kid"]).key_id == key["kid"]
 
 
 def test_the_function_beside_is_told_what_zappa_tells_the_one_that_it_stands_for(first: First) -> None:

@@ -20,15 +20,16 @@ from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
 from infrastructure.deploying import functions, stacks
 from infrastructure.deploying.account import Account, Refused
-from infrastructure.deploying.confidential import complete_settings, origin_parameters
+from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import Functions, WentWrong
 from infrastructure.deploying.images import look_for, missing, run_image
+from infrastructure.deploying.parameters import origin_parameters, told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import Attempt, Lost, Release
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.stacks import StackFailed, Stacks, Template
-from infrastructure.deploying.steps import Deploy, Tools, roll_back, told
+from infrastructure.deploying.steps import Deploy, Tools, roll_back
 
 NUMBER = "123456789012"
 NAME = "vibecode-dev-network"

@@ -1,0 +1,67 @@
+"""What stacks are told that no stack puts out: what Zappa has made, digests, keys, the image; asked for each time."""
+
+import hashlib
+import json
+
+import httpx
+from botocore.exceptions import ClientError
+
+from infrastructure.deploying.account import Account, code_of
+from infrastructure.deploying.functions import Functions
+from infrastructure.deploying.images import PARAMETER
+from infrastructure.deploying.stacks import Stacks
+
+JWKS = ".well-known/jwks.json"
+
+
+def told(stacks: Stacks, functions: Functions, release: str, *, switched: bool) -> dict[str, str]:
+    """All of it, as far as it is known by now.
+
+    Containers go on with the image that they run: the one of a release that comes is told by a step of its own.
+    """
+    image = {PARAMETER: stacks.parameter("runtime", PARAMETER) or release}
+    says = stacks.parameter("front", "OriginVersion")
+    return (
+        image
+        | functions.api_parameters()
+        | origin_parameters(stacks.account, says, switched=switched)
+        | pool_parameters(stacks.account, stacks.output("identity", "PoolId"))
+    )
+
+
+def origin_parameters(account: Account, deployed: str, *, switched: bool) -> dict[str, str]:
+    """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
+
+    ``deployed`` is the version that CloudFront says now. A newer one is known to the functions first, beside it; only
+    when they are ``switched`` does CloudFront say the new one.
+    """
+    manager, name = account.client("secretsmanager"), f"{account.stage.prefix}/origin"
+    try:
+        newest = manager.get_secret_value(SecretId=name)
+        known = [newest]
+        if deployed not in {"", newest["VersionId"]}:
+            known.append(manager.get_secret_value(SecretId=name, VersionId=deployed))
+    except ClientError as error:
+        if code_of(error) != "ResourceNotFoundException":
+            raise
+        return {}
+    digests = [hashlib.sha256(each["SecretString"].encode()).hexdigest() for each in known]
+    said = newest["VersionId"] if switched or not deployed else deployed
+    return {"OriginSecretSha256": ",".join(digests), "OriginVersion": said}
+
+
+def pool_parameters(account: Account, pool: str) -> dict[str, str]:
+    """The public keys of the user pool; nothing while there is no pool, or it cannot be asked.
+
+    They save the first token of a new process a fetch, and no more: without them, or with old ones, it asks itself.
+    Quotes are escaped: the stack sets it into a string of JSON.
+    https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-tokens-verifying-a-jwt.html
+    """
+    if not pool:
+        return {}
+    address = f"{account.client('cognito-idp').meta.endpoint_url}/{pool}/{JWKS}"
+    try:
+        document = httpx.get(address, timeout=10).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return {"PoolKeys": json.dumps(json.dumps(document, sort_keys=True, separators=(",", ":")))[1:-1]}
