@@ -1,6 +1,7 @@
 """A stage that asks for everything: what is off in all of ours passes the same gates."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from infrastructure import judging
 from infrastructure.app import synthesize
 from infrastructure.config import STAGES
 from infrastructure.privilege.check import complaints
+from infrastructure.privilege.templates import KINDS
 from tests.infrastructure.templates import resources
 
 ALL = dataclasses.replace(
@@ -37,12 +39,21 @@ def everything(folder: Path) -> Templates:
     return synthesize(folder, [ALL])
 
 
-def test_neither_cdk_nag_nor_cfn_lint_finds_anything(everything: Templates, folder: Path) -> None:
+def test_cdk_nag_finds_nothing_and_cfn_lint_only_what_was_laid_beside_it(everything: Templates, folder: Path) -> None:
+    wrong = {"Resources": {"Files": {"Type": "AWS::S3::Bucket", "Properties": {"BucketNam": "files"}}}}
+    (folder / "wrong.template.json").write_text(json.dumps(wrong))
+
     assert [*resources(everything, "AWS::ECS::Service")]
     assert [*judging.complaints_of_nag(folder / "validation-report.json")] == []
-    assert [*judging.complaints_of_lint(folder)] == []
+    [said] = judging.complaints_of_lint(folder)
+    assert "wrong.template.json" in said
+    assert "BucketNam" in said
 
 
 @pytest.mark.recorded
 def test_no_role_of_it_may_more_or_less_than_it_does(everything: Templates) -> None:
     assert [line for line in complaints(everything) if not line.startswith("There is no role")] == []
+
+
+def test_no_type_of_resource_is_named_by_the_proof_that_no_stage_has(everything: Templates) -> None:
+    assert KINDS.keys() - {each.type for each in resources(everything)} == set()
