@@ -19,7 +19,6 @@ from vibecode import problems
 from vibecode.local.certificates import Authority
 from vibecode.local.public_origin import Origins, PublicOrigin, challenged
 from vibecode.local.web_server import Answered, Asked
-from vibecode.resources import bucket_cors, bucket_lifecycle
 
 type Templates = Mapping[str, Template]
 
@@ -112,17 +111,11 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
     assert encryption["BucketKeyEnabled"], "else the context is each object's ARN"
 
 
-def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> None:
+def test_without_front_ends_of_its_own_only_the_stages_pages_may_post(front: Template) -> None:
     media = found(front, "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
-    [lifecycle] = [rule for rule in media["LifecycleConfiguration"]["Rules"] if rule["Id"] == "forget-uploads"]
 
-    [wanted] = bucket_cors([PUBLIC])
-    assert cors | {"MaxAgeSeconds": cors["MaxAge"]} == wanted | {"MaxAge": wanted["MaxAgeSeconds"]}
-    [rule] = bucket_lifecycle()
-    rule["Prefix"] = rule.pop("Filter")["Prefix"]  # type: ignore[index]  # S3's own words
-    rule["ExpirationInDays"] = rule.pop("Expiration")["Days"]  # type: ignore[index]  # the same
-    assert lifecycle == {("Id" if name == "ID" else name): value for name, value in rule.items()}
+    assert cors["AllowedOrigins"] == [PUBLIC]
 
 
 def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(full: Templates) -> None:
