@@ -18,6 +18,7 @@ from infrastructure.privilege.templates import CannotTell, Templates
 
 AWS_OWN = "arn:aws:iam::aws:policy/"
 ATTACHED = ("Roles", "RoleName", "PolicyDocument")
+SPECIAL = frozenset("*?$")
 ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 # What is known of a call beside its action and resource: by the condition keys of IAM, one value or several.
@@ -176,6 +177,8 @@ def matches(pattern: str, text: str, *, any_case: bool = False) -> bool:
     """
     if any_case:
         pattern, text = pattern.lower(), text.lower()
+    if SPECIAL.isdisjoint(pattern):
+        return pattern == text
     return _compiled(pattern).fullmatch(text) is not None
 
 

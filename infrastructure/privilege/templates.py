@@ -42,6 +42,7 @@ KINDS: Mapping[str, Kind] = {
     "AWS::CloudFront::Distribution": Kind("", "arn:aws:cloudfront::{account}:distribution/{name}"),
     "AWS::CloudWatch::Alarm": _kind("AlarmName", "cloudwatch", "alarm:{name}"),
     "AWS::CodeBuild::Project": _kind("Name", "codebuild", "project/{name}"),
+    "AWS::CodeConnections::Connection": _kind("ConnectionName", "codeconnections", "connection/{name}"),
     "AWS::CodePipeline::Pipeline": _kind("Name", "codepipeline", "{name}"),
     "AWS::Cognito::IdentityPool": _kind("", "cognito-identity", "identitypool/{name}"),
     "AWS::Cognito::UserPool": _kind("", "cognito-idp", "userpool/{name}"),
@@ -70,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
     "AWS::SecretsManager::Secret": _kind("Name", "secretsmanager", "secret:{name}-Suffix", "{arn}"),
     "AWS::StepFunctions::StateMachine": _kind("StateMachineName", "states", "stateMachine:{name}", "{arn}"),
 }  # fmt: skip
-ARNS = {"Arn", "ARN", "DBClusterArn", "DBProxyArn", "BackupVaultArn", "TopicArn"}
+ARNS = {"Arn", "ARN", "ConnectionArn", "DBClusterArn", "DBProxyArn", "BackupVaultArn", "TopicArn"}
 NAMES = {
     "Name",
     "QueueName",

@@ -194,13 +194,6 @@ def test_each_writes_to_its_own_log_which_is_kept_for_a_while_and_encrypted(
         assert "KmsKeyId" in groups[f"/aws/lambda/{name}"]
 
 
-def test_no_policy_is_longer_than_iam_takes(account: Plausible, runtime: Template) -> None:
-    """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: 6,144 characters, without spaces."""
-    for name, policy in of_type(runtime, "AWS::IAM::ManagedPolicy").items():
-        document = json.dumps(account.value(runtime, policy["PolicyDocument"]), separators=(",", ":"))
-        assert len(document) < 6144, name
-
-
 # --- the hand-over ---------------------------------------------------------------------------------------------------
 @pytest.fixture
 def document(account: Plausible, runtime: Template) -> dict[str, Any]:
