@@ -127,7 +127,7 @@ def test_the_media_bucket_lets_browsers_post_and_forgets_uploads_alike(
     templates: Mapping[str, Template], stage: str
 ) -> None:
     s3 = aws.client("s3")
-    [cors] = s3.get_bucket_cors(Bucket=MEDIA_BUCKET)["CORSRules"]
+    [cors] = map(dict, s3.get_bucket_cors(Bucket=MEDIA_BUCKET)["CORSRules"])
     [forgets] = s3.get_bucket_lifecycle_configuration(Bucket=MEDIA_BUCKET)["Rules"]
     stack = stack_of(templates, stage, "front")
     [media] = [told for _, told in stack.each("AWS::S3::Bucket") if "-media-" in told["BucketName"]]

@@ -113,7 +113,8 @@ def test_nothing_is_excused_that_nobody_has(templates: Templates) -> None:
 
 def name_of(resource: Resource) -> str | None:
     """What a role or a policy is called."""
-    return resource.properties.get("RoleName", resource.properties.get("ManagedPolicyName"))
+    name: str | None = resource.properties.get("RoleName", resource.properties.get("ManagedPolicyName"))
+    return name
 
 
 @pytest.mark.parametrize(
