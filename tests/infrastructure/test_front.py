@@ -112,12 +112,13 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
     assert encryption["BucketKeyEnabled"], "else the context is each object's ARN"
 
 
-def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> None:
+def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template, stage: str) -> None:
     media = found(front, "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
     [lifecycle] = [rule for rule in media["LifecycleConfiguration"]["Rules"] if rule["Id"] == "forget-uploads"]
 
-    [wanted] = bucket_cors([PUBLIC])
+    sizes = STAGES[stage]
+    [wanted] = bucket_cors([f"https://{sizes.domain}" if sizes.domain else PUBLIC, *sizes.front_ends])
     assert cors | {"MaxAgeSeconds": cors["MaxAge"]} == wanted | {"MaxAge": wanted["MaxAgeSeconds"]}
     [rule] = bucket_lifecycle()
     rule["Prefix"] = rule.pop("Filter")["Prefix"]  # type: ignore[index]  # S3's own words

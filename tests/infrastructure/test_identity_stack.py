@@ -163,7 +163,7 @@ def test_the_api_lets_in_pages_of_the_stages_front_ends(everything: Mapping[str,
         {"front_ends": ("https://*.shop.example",)},
         {"apps": ("https://www.shop.example/signed-in",)},
         {"apps": ("shop://signed-in",)},
-        {"domain": "shop.example"},
+        {"domain": "shop.example", "hosted_zone": ""},
     ],
 )
 def test_a_stage_that_no_stack_could_be_made_of_is_refused(setting: dict[str, Any]) -> None:
