@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from infrastructure import judging
+from infrastructure.costs.bill import bill
+from infrastructure.costs.usage import EXPECTED
 from infrastructure.privilege.check import complaints
+from tests.infrastructure.options import ALL
 from tests.infrastructure.templates import resources
 
 type Templates = Mapping[str, Mapping[str, Any]]
@@ -22,3 +25,10 @@ def test_neither_cdk_nag_nor_cfn_lint_finds_anything(everything: Templates, fold
 @pytest.mark.recorded
 def test_no_role_of_it_may_more_or_less_than_it_does(everything: Templates) -> None:
     assert [line for line in complaints(everything) if not line.startswith("There is no role")] == []
+
+
+def test_what_it_costs_is_told_containers_and_all(everything: Templates) -> None:
+    """A plan works it out before anything is done."""
+    services = bill(ALL, everything, EXPECTED["production"]).services
+
+    assert services["Fargate"] > 0
