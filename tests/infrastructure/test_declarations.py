@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from infrastructure.config import STAGES
+from infrastructure.config import STAGES, WAKING
 from orders.letters import OUTCOMES
 from tests.infrastructure import declared
 from tests.infrastructure.declared import Described, Stack, Template, different
@@ -116,7 +116,7 @@ def test_the_schedules_are_the_same_and_rarer_only_where_they_would_wake_a_datab
 
     assert len(clouds.local["schedules"]) == len(SCHEDULES)
     assert clouds.real["schedules"] == {
-        (bus, name): rule | ({"rate": "rate(1440 minutes)"} if name in daily else {})
+        (bus, name): rule | ({"rate": WAKING} if name in daily else {})
         for (bus, name), rule in clouds.local["schedules"].items()
     }
 

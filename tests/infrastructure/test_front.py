@@ -111,15 +111,16 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
     assert encryption["BucketKeyEnabled"], "else the context is each object's ARN"
 
 
-def test_without_front_ends_of_its_own_only_the_stages_pages_may_post(front: Template) -> None:
+def test_only_pages_of_the_stage_and_of_its_front_ends_may_post(front: Template, stage: str) -> None:
     media = found(front, "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
 
-    assert cors["AllowedOrigins"] == [PUBLIC]
+    sizes = STAGES[stage]
+    assert cors["AllowedOrigins"] == [f"https://{sizes.domain}" if sizes.domain else PUBLIC, *sizes.front_ends]
 
 
-def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(full: Templates) -> None:
-    media = found(full["vibecode-staging-front"], "AWS::S3::Bucket")["Media"]
+def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(everything: Templates) -> None:
+    media = found(everything["vibecode-production-front"], "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
 
     wanted = ["https://shop.example", "https://www.shop.example", "https://staff.shop.example:8443"]
@@ -187,8 +188,8 @@ def test_files_have_the_headers_that_the_app_sends_and_the_apps_own_stand(front:
     }
 
 
-def test_a_stage_with_a_domain_has_its_certificate_and_its_names(full: Templates) -> None:
-    front, live, worldwide = (full[f"vibecode-staging-{name}"] for name in ("front", "live", "worldwide"))
+def test_a_stage_with_a_domain_has_its_certificate_and_its_names(everything: Templates) -> None:
+    front, live, worldwide = (everything[f"vibecode-production-{name}"] for name in ("front", "live", "worldwide"))
 
     config = only(front, "AWS::CloudFront::Distribution")["DistributionConfig"]
     records = found(front, "AWS::Route53::RecordSet").values()

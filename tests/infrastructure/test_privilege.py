@@ -399,8 +399,10 @@ class Tried:
         return {told.rpartition(": ")[2] for told, _ in self.statements}
 
 
-@pytest.fixture(params=["production", "dev", "staging with all"])
-def tried(request: pytest.FixtureRequest, templates: Mapping[str, Template], full: Mapping[str, Template]) -> Tried:
+@pytest.fixture(params=["production", "dev", "production with all"])
+def tried(
+    request: pytest.FixtureRequest, templates: Mapping[str, Template], everything: Mapping[str, Template]
+) -> Tried:
     """All of production; of dev, and of a stage that asks for everything, what production says in no other words."""
     first = copy_of(templates, STAGE)
     if request.param == STAGE:
@@ -408,7 +410,7 @@ def tried(request: pytest.FixtureRequest, templates: Mapping[str, Template], ful
         assert len(found.statements) > 40
         return found
     stage = str(request.param).partition(" ")[0]
-    asked = copy_of(full if "all" in request.param else templates, stage)
+    asked = copy_of(everything if "all" in request.param else templates, stage)
     known = {json.dumps(statement) for _, statement in allowing(first)}
     found = Tried(asked, [each for each in allowing(asked) if as_production_says(stage, each[1]) not in known])
     assert {"TakeJobs", "ShareFiles"} <= found.sids if "all" in request.param else "SignInToTheDatabase" in found.sids
@@ -620,8 +622,10 @@ def test_api_gateway_writes_the_logs_of_every_stage_by_the_role_of_the_one_that_
 MANAGED, INLINE, TRUST = 6144, 10_240, 2048
 
 
-def test_no_policy_is_longer_than_iam_takes(templates: Mapping[str, Template], full: Mapping[str, Template]) -> None:
-    lengths = [each for made in (templates, full) for each in lengths_of(made)]
+def test_no_policy_is_longer_than_iam_takes(
+    templates: Mapping[str, Template], everything: Mapping[str, Template]
+) -> None:
+    lengths = [each for made in (templates, everything) for each in lengths_of(made)]
 
     assert [f"{name} has {length} of {most}" for name, length, most in lengths if length > most] == []
     assert {most for _, _, most in lengths} == {MANAGED, INLINE, TRUST}

@@ -349,8 +349,8 @@ def asks_for(templates: Templates, key: Resource, service: str) -> bool:
     )
 
 
-def test_whatever_type_can_be_encrypted_is_judged(templates: Templates, full: Templates) -> None:
-    kinds = {each.type for made in (templates, full) for each in resources(made) if has_encryption(each.type)}
+def test_whatever_type_can_be_encrypted_is_judged(templates: Templates, everything: Templates) -> None:
+    kinds = {each.type for made in (templates, everything) for each in resources(made) if has_encryption(each.type)}
     assert kinds - AT_REST.keys() - OTHERWISE.keys() == set()
     assert OTHERWISE.keys() - kinds == set(), "and nothing is excused that nobody has"
 
@@ -507,7 +507,8 @@ def test_costs_were_thought_of(templates: Templates, stage: str) -> None:
     for service in resources(mine, "AWS::ECS::Service"):
         strategy = service.properties["CapacityProviderStrategy"]
         assert any(used["CapacityProvider"] == "FARGATE_SPOT" for used in strategy), service
-        assert service.properties.get("DesiredCount", 0) == 0, "it is begun by what waits"
+        begun = service.properties["DesiredCount"]
+        assert begun == {"Fn::If": ["HasImage", "<AWS::NoValue>", 0]}, "it is begun by what waits"
     settings = json.loads((REPOSITORY / "zappa_settings.json").read_text())
     assert not any("provisioned_concurrency" in values for values in settings.values()), "it bills around the clock"
 
