@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from infrastructure.config import STAGES
 from infrastructure.judging import SNAPSHOTS
+from tests.infrastructure.templates import ACCOUNT, Template, resources
 from vibecode.local.folder import REPOSITORY
 
 DOCUMENTS = ("security", "compliance", "infrastructure")
 PATH = re.compile(r"(?P<path>(?:[\w.-]+/)+[\w.-]+)(?:::(?P<test>\w+))?")
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<place>[\w-]+))?\)")
+KEEPING = ("AWS::S3::Bucket", "AWS::Logs::LogGroup")
 # Keys of buckets, and paths of addresses, look like paths.
 NO_FILES = {"products/", "uploads/", "/api/", "/admin/"}
 
@@ -73,6 +76,23 @@ def test_every_stack_that_a_control_names_is_one() -> None:
     named_stacks = {stack for row in controls() for stack in row["stack"].split(", ") if stack}
 
     assert named_stacks - stacks == set()
+
+
+def test_every_bucket_and_every_log_is_in_the_register_of_what_is_kept(
+    templates: Mapping[str, Template], full: Mapping[str, Template]
+) -> None:
+    kept = text("security").partition("## What is kept, and where")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1:3] for line in kept.splitlines() if line.startswith("|")]
+    buckets, logs = set(), set()
+    for each in (*resources(templates, *KEEPING), *resources(full, *KEEPING)):
+        name = each.properties.get("BucketName") or each.properties["LogGroupName"]
+        if each.type == "AWS::S3::Bucket":
+            buckets.add(name.removesuffix(f"-{ACCOUNT}").removeprefix(f"vibecode-{each.stage}-"))
+        else:
+            logs.add(name.replace(each.stage, "<stage>") if each.stage in STAGES else name)
+
+    assert buckets - set(re.findall(r"`([\w-]+)`", " ".join(where for _, where in cells))) == set()
+    assert logs == set(re.findall(r"`([\w/<>-]*(?:/|logs-)[\w/<>-]+)`", " ".join(what for what, _ in cells)))
 
 
 def test_every_control_names_code_that_does_it() -> None:
