@@ -8,7 +8,7 @@ import pytest
 
 from vibecode.local import previous_release
 from vibecode.local.folder import REPOSITORY
-from vibecode.local.previous_release import LEFT_OUT, MIGRATIONS, THEIR_TOOLS, CannotTell, checked_out, main, folders_of
+from vibecode.local.previous_release import LEFT_OUT, MIGRATIONS, THEIR_TOOLS, CannotTell, checked_out, folders_of, main
 from vibecode.local.previous_release import previous_release as found_release
 
 NOBODY = {
