@@ -13,7 +13,7 @@ MOVES = {
     "events:PutEvents": "puts facts",
     "states:StartExecution": "starts",
     "sns:Publish": "announces",
-    "ses:SendRawEmail": "writes letters",
+    "ses:SendRawEmail": "sends e-mails",
     "execute-api:ManageConnections": "pushes",
     "dynamodb:PutItem": "keeps tickets and connections",
 }
