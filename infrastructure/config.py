@@ -64,6 +64,7 @@ class Stage:
     smallest_acu: float
     largest_acu: float
     sleeps_after: int = 300
+    cluster_id: str = ""  # of a cluster that was restored under the name of one that is gone; docs/restoring.md
     readers: int
     proxied: bool
     backup_days: int

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from psycopg import errors
 
 from infrastructure.database_roles import APPLICATION, OWNER, READER
 from infrastructure.rehearsal.account import MASTER, make_as_master
+from tests.infrastructure.templates import resources
 from tests.infrastructure.test_database_roles import IS_ONE_OF
 from vibecode.local.folder import REPOSITORY
 from vibecode.local.postgres import Postgres, binary
@@ -135,3 +137,28 @@ def test_what_was_restored_takes_the_place_of_what_is_damaged_and_nobody_is_shut
     stage.do(look_and_drop)
     with pytest.raises(psycopg.OperationalError, match="does not exist"):
         stage.session(OWNER, "vibecode_damaged")
+
+
+@pytest.mark.parametrize("name", ["dev", "production"])
+def test_roles_sign_in_at_a_cluster_that_was_restored_under_the_name_of_one_that_is_gone(
+    tmp_path: Path, name: str
+) -> None:
+    import aws_cdk as cdk  # takes seconds
+
+    from infrastructure.app import FLAGS, QUIET, build
+    from infrastructure.config import STAGES
+
+    app = cdk.App(outdir=str(tmp_path), context=dict.fromkeys(FLAGS, True) | QUIET)
+    stacks = build(app, replace(STAGES[name], cluster_id="cluster-RESTORED"))
+    templates = {each.stack_name: each.template for each in cdk.Stage.of(stacks[0]).synth().stacks}
+
+    statements = [
+        statement
+        for policy in resources(templates, "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy")
+        for statement in policy.properties["PolicyDocument"]["Statement"]
+        if statement["Action"] == "rds-db:connect"
+    ]
+    assert len(statements) >= 3
+    signs_in = re.compile("cluster-RESTORED/vibecode_|Proxy.*/vibecode_app")
+    assert [each["Resource"] for each in statements if not signs_in.search(each["Resource"])] == []
+    assert "DBClusterResourceId" in str(templates[f"vibecode-{name}-data"]["Outputs"]), "until the others follow"
