@@ -23,6 +23,7 @@ PAGES = {
         *sorted(REPOSITORY.glob("docs/**/*.md")),
     )
 }
+ROOTS = (REPOSITORY, REPOSITORY / "infrastructure")  # pages on the deployment begin there
 PATH = re.compile(r"(?P<path>(?:[\w.-]+/)+[\w.-]+)(?:::(?P<test>\w+))?")
 LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<place>[\w-]+))?\)")
 DRAWN = re.compile(r"<!-- drawn.*?/drawn -->", re.DOTALL)
@@ -43,8 +44,8 @@ def test_every_path_and_every_test_that_is_named_exists(name: str) -> None:
     for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", DRAWN.sub("", PAGES[name].read_text()))):
         if code in NO_FILES or not (found := PATH.fullmatch(code)):
             continue
-        path = REPOSITORY / found["path"]
-        if not path.exists() or (found["test"] and f"def {found['test']}(" not in path.read_text()):
+        path = next((root / found["path"] for root in ROOTS if (root / found["path"]).exists()), None)
+        if path is None or (found["test"] and f"def {found['test']}(" not in path.read_text()):
             missing.append(code)
 
     assert missing == []
