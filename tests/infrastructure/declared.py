@@ -13,6 +13,7 @@ from botocore.config import Config
 from moto import mock_aws
 
 from infrastructure.config import REGION as REAL_REGION
+from infrastructure.messaging import BUS
 from vibecode.local import provision
 from vibecode.local.names import REGION
 from vibecode.resources import LOCAL_ACCOUNT, Resources
@@ -25,7 +26,6 @@ VISIBLE_AFTER = 30  # seconds, where a queue says nothing: SQS's own
 # The stacks that are made from resources.py, as the local AWS is. The others have queues and topics of their own.
 PARTS = ("data", "messaging", "workflow", "integrations")
 MAPPED = ("FunctionName", "EventSourceArn", "BatchSize", "FunctionResponseTypes", "ScalingConfig")
-OF_THE_BUS = "-bus-dead"  # AWS's alone: the local bus encrypts nothing, and so puts nothing aside
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
 
@@ -187,15 +187,14 @@ class Stack:
 def in_templates(templates: Mapping[str, Template], stage: str) -> Described:
     """What the stacks of a stage make that the local AWS has too."""
     mine = [Stack.of(templates[f"vibecode-{stage}-{part}"]) for part in PARTS]
+    of_the_bus = resources_of(stage).queue_name(BUS, dead=True)  # AWS's alone
 
     def each(kind: str) -> Iterator[tuple[Stack, str, Described]]:
         return ((stack, name, told) for stack in mine for name, told in stack.each(kind))
 
     return {
         "queues": {
-            stack.arn(name): _queue(told)
-            for stack, name, told in each(QUEUE)
-            if not told["QueueName"].endswith(OF_THE_BUS)
+            stack.arn(name): _queue(told) for stack, name, told in each(QUEUE) if told["QueueName"] != of_the_bus
         },
         "rules": {(told.get("EventBusName", "default"), told["Name"]): _rule(told) for _, _, told in each(RULE)},
         "mappings": [
@@ -206,7 +205,7 @@ def in_templates(templates: Mapping[str, Template], stage: str) -> Described:
             f"arn:aws:sqs:{REGION}:{LOCAL_ACCOUNT}:{queue}": _senders(told)
             for _, _, told in each("AWS::SQS::QueuePolicy")
             for queue in told["Queues"]
-            if not queue.endswith(OF_THE_BUS)
+            if queue != of_the_bus
         },
         "archives": {
             told["ArchiveName"]: {"of": told["SourceArn"], "days": told["RetentionDays"]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from infrastructure.config import STAGES
+from infrastructure.config import STAGES, WAKING
 from orders.letters import OUTCOMES
 from tests.infrastructure import declared
 from tests.infrastructure.declared import Described, Stack, Template
@@ -130,9 +130,7 @@ def test_the_schedules_are_the_same_and_rarer_only_where_they_would_wake_a_datab
     daily = {clouds.names.schedule_name(each.key) for each in SCHEDULES if sleeps and each.wakes_database}
 
     assert len(local) == len(SCHEDULES)
-    assert real == {
-        name: rule | ({"rate": "rate(1440 minutes)"} if name in daily else {}) for name, rule in local.items()
-    }
+    assert real == {name: rule | ({"rate": WAKING} if name in daily else {}) for name, rule in local.items()}
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -61,7 +62,8 @@ def account(stage: StageHere, monkeypatch: pytest.MonkeyPatch) -> Account:
         what="pipeline", name="vibecode-pipeline", region=REGION, tags={}, protected=False, body=json.dumps(SMALL)
     )
     monkeypatch.setattr(pipeline, "_template", lambda _: small)
-    return Account(STAGES[STAGE], make)
+    monkeypatch.setattr(pipeline, "APPROVALS_TO", "")
+    return Account(replace(STAGES[STAGE], account=""), make)
 
 
 def asked(*words: str) -> argparse.Namespace:
@@ -71,7 +73,8 @@ def asked(*words: str) -> argparse.Namespace:
 def test_it_comes_after_the_stages_is_told_its_repository_once_and_says_what_is_left(
     account: Account, stage: StageHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    elsewhere = Account(STAGES["staging"], lambda service, *, region_name, **_: stage.client(service, region_name))
+    staging = replace(STAGES["staging"], account="")
+    elsewhere = Account(staging, lambda service, *, region_name, **_: stage.client(service, region_name))
     with pytest.raises(Refused, match="deploys each stage once before"):
         pipeline.run(asked("--repository", "us/shop"), elsewhere, Say())
     with pytest.raises(Refused, match="REPOSITORY=owner/name"):

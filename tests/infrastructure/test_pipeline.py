@@ -39,6 +39,7 @@ MAY_BE_DELETED = {
 }
 # What AWS's handlers could call of which our templates give them no occasion, by the beginning of the action.
 NO_OCCASION = {
+    "acm-pca:": "certificates of a private authority",
     "amplify:": "firewalls of others than a pool", "apprunner:": "firewalls of others than a pool",
     "appsync:": "firewalls of others than a pool", "bedrock-agentcore:": "firewalls of others than a pool",
     "elasticloadbalancing:": "firewalls of others than a pool",
@@ -69,8 +70,9 @@ BY_SETTING = [
     f"AWS::{kind}"
     for kind in (
         "ApiGatewayV2::ApiMapping", "ApiGatewayV2::DomainName", "ApplicationAutoScaling::ScalableTarget",
-        "ApplicationAutoScaling::ScalingPolicy", "ECS::Cluster", "ECS::Service", "ECS::TaskDefinition",
-        "EFS::AccessPoint", "EFS::FileSystem", "EFS::MountTarget", "SES::EmailIdentity",
+        "ApplicationAutoScaling::ScalingPolicy", "CertificateManager::Certificate", "ECS::Cluster", "ECS::Service",
+        "ECS::TaskDefinition", "EFS::AccessPoint", "EFS::FileSystem", "EFS::MountTarget", "Route53::RecordSet",
+        "SES::EmailIdentity", "SNS::Subscription",
     )
 ]  # fmt: skip
 

@@ -392,7 +392,8 @@ def test_costs_were_thought_of(templates: Templates, stage: str) -> None:
     for service in resources(mine, "AWS::ECS::Service"):
         strategy = service.properties["CapacityProviderStrategy"]
         assert any(used["CapacityProvider"] == "FARGATE_SPOT" for used in strategy), service
-        assert service.properties.get("DesiredCount", 0) == 0, "it is begun by what waits"
+        begun = service.properties["DesiredCount"]
+        assert begun == {"Fn::If": ["HasImage", "<AWS::NoValue>", 0]}, "it is begun by what waits"
     settings = json.loads((REPOSITORY / "zappa_settings.json").read_text())
     assert not any("provisioned_concurrency" in values for values in settings.values()), "it bills around the clock"
 
