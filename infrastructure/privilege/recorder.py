@@ -34,6 +34,7 @@ ID = "{id}"  # in the place of what is another each time
 
 # Modules by which AWS is called: whoever imports one of these makes calls, and who imports such a module has it made.
 CLIENTS = {"vibecode.aws", "vibecode.bucket", "vibecode.doorbell", "vibecode.sigv4"}
+AWAY = 2
 DECLARES = "vibecode.resources"
 # What AWS has us run, by its dotted path.
 HANDLERS = (
@@ -136,7 +137,11 @@ NAMED: Mapping[str, tuple[str, Callable[[str], str]]] = {
 
 # --- of what code ----------------------------------------------------------------------------------------------------
 def sources() -> dict[str, str]:
-    """The files of all that calls AWS or has it called, however far away, and of all handlers; each with its digest."""
+    """The files of all that calls AWS or has it called, and of all handlers; each with its digest.
+
+    Who stands further away than AWAY begins no call that was not begun from nearer by: were those counted too, a label of
+    the desk would ask for another recording.
+    """
     return dict(_sources())
 
 
@@ -151,8 +156,8 @@ def _sources() -> Mapping[str, str]:
     }
     imports = {_module(name): _imports(text) for name, text in texts.items()}
     callers = set(CLIENTS)
-    while more := {module for module, imported in imports.items() if imported & callers} - callers:
-        callers |= more
+    for _ in range(AWAY):
+        callers |= {module for module, imported in imports.items() if imported & callers}
     covered = callers | {DECLARES} | {handler.rpartition(".")[0] for handler in HANDLERS}
     return {name: digest(text) for name, text in texts.items() if _module(name) in covered}
 
