@@ -5,11 +5,9 @@ the committed snapshots. Nothing here reads the environment.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,19 +208,6 @@ def synthesize(folder: Path, stages: Collection[Stage] = tuple(STAGES.values()))
     return {stack.stack_name: json.loads((folder / _path(stack)).read_text()) for stack in stacks}
 
 
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Leave it to judging.py to say what the rules found: CDK prints, at some time, what was not asked too."""
-    said = io.TextIOWrapper(io.BytesIO())
-    try:
-        with contextlib.redirect_stderr(said):
-            yield
-    except BaseException:
-        said.seek(0)
-        print(said.read(), file=sys.stderr)  # noqa: T201 -- the output of a command
-        raise
-
-
 def _tag(stack: cdk.Stack) -> None:
     """Write the stack's tags to each of its resources: some have none of what CloudFormation only passes on."""
     for key, value in stack.tags.tag_values().items():
@@ -240,16 +225,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("cdk.out"), help="where they are written to")
     parser.add_argument("--write", action="store_true", help="keep them as the committed snapshots")
     arguments = parser.parse_args()
-    with _held_back():
-        templates = synthesize(arguments.folder)
-        if arguments.write:
-            judging.write_snapshots(templates)
-        said = [
-            *judging.complaints_of_nag(arguments.folder / "validation-report.json"),
-            *judging.complaints_of_lint(arguments.folder),
-            *judging.changes_of_snapshots(templates),
-            *check.complaints(templates),
-        ]
+    templates = synthesize(arguments.folder)
+    if arguments.write:
+        judging.write_snapshots(templates)
+    said = [
+        *judging.complaints_of_nag(arguments.folder / "validation-report.json"),
+        *judging.complaints_of_lint(arguments.folder),
+        *judging.changes_of_snapshots(templates),
+        *check.complaints(templates),
+    ]
     count = sum(len(template["Resources"]) for template in templates.values())
     print("\n".join([*said, f"{len(templates)} stacks, {count} resources"]))  # noqa: T201 -- the output of a command
     return 1 if said else 0

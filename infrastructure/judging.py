@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infrastructure.parts import PACKS
+
 HERE = Path(__file__).resolve().parent
 SNAPSHOTS = HERE / "templates"  # committed: a change of a stack is read as a change of its template
 SHOWN = 60  # lines of a difference
-# cdk-nag's packs, and of what each is asked, by how the paths of constructs begin: HIPAA's of production alone.
-ASKED: Mapping[str, str] = {"AwsSolutions": "", "HIPAA.Security": "production/"}
 
 type Templates = Mapping[str, Mapping[str, Any]]
 
@@ -23,12 +23,12 @@ type Templates = Mapping[str, Mapping[str, Any]]
 def complaints_of_nag(report: Path) -> Iterator[str]:
     """Every finding that nobody accepted: the rule, and the construct; also each pack that has judged nothing."""
     plugins = {plugin["pluginName"]: plugin for plugin in json.loads(report.read_text())["pluginReports"]}
-    yield from (f"cdk-nag's {pack} has not judged: {report} says nothing of it" for pack in ASKED.keys() - plugins)
-    for name, plugin in plugins.items():
+    for pack in sorted(set(PACKS) - plugins.keys()):
+        yield f"cdk-nag's {pack} has not judged: {report} says nothing of it"
+    for plugin in plugins.values():
         for found in plugin["violations"]:
             for construct in found["violatingConstructs"]:
-                if construct["constructPath"].startswith(ASKED.get(name, "")):
-                    yield f"{found['ruleName']}: {construct['constructPath']}: {found['description']}"
+                yield f"{found['ruleName']}: {construct['constructPath']}: {found['description']}"
 
 
 def complaints_of_lint(folder: Path) -> Iterator[str]:

@@ -139,7 +139,7 @@ NAMED: Mapping[str, tuple[str, Callable[[str], str]]] = {
 def sources() -> dict[str, str]:
     """The files of all that calls AWS or has it called, and of all handlers; each with its digest.
 
-    Who stands further away than AWAY begins no call that was not begun from nearer by: were those counted too, a label of
+    Who stands further away than AWAY begins no call that is not begun nearer by: were those counted too, a label of
     the desk would ask for another recording.
     """
     return dict(_sources())
