@@ -1,0 +1,37 @@
+"""The domain that a stage mails from, as SES knows it: Cognito makes no pool that mails from one that is not verified."""
+
+import time
+from collections.abc import Callable
+
+from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.record import Lost
+
+WAITED = 1800  # seconds: SES mostly finds the records of a zone within minutes
+PAUSE = 15
+SAID = 60  # seconds between two lines on it
+
+
+def wait_for_sender(account: Account, ours: Callable[[], bool], tell: Callable[[str], object]) -> str:
+    """Wait until SES has verified the stage's domain, by the records that the stack `messaging` has made.
+
+    Raises Refused where it does not, Lost where the stage is no longer ``ours`` to deploy. SES looks for 72 hours:
+    https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html
+    """
+    domain, began, said = account.stage.domain, time.monotonic(), 0
+    while True:
+        about = account.client("sesv2").get_email_identity(EmailIdentity=domain)
+        if about["VerifiedForSendingStatus"]:
+            return f"{domain} is verified"
+        status, waited = about.get("VerificationStatus", "PENDING"), time.monotonic() - began
+        if status == "FAILED" or waited >= WAITED:
+            raise Refused(
+                f"SES has not verified {domain} ({status}, after {waited / 60:.0f} min), and until then Cognito makes no "
+                f"pool that mails from it. Do the domain's name servers lead to its zone {account.stage.hosted_zone}? "
+                f"dig +short NS {domain} says where they lead. Mend it there, and run it again."
+            )
+        if waited >= said * SAID:
+            tell(f"SES looks for the records of {domain}: {status}" + (f", {waited:.0f} s" if said else ""))
+            said += 1
+        time.sleep(PAUSE)
+        if not ours():
+            raise Lost("Somebody else deploys this stage by now.")
