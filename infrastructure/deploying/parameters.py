@@ -33,8 +33,8 @@ def origin_parameters(account: Account, deployed: str, known: str, *, switched: 
     """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
 
     ``deployed`` is the version that CloudFront says now. A newer one is known to the functions first, beside it; only
-    when they are ``switched`` does CloudFront say the new one. Where the secret was changed twice since, Secrets Manager
-    may have deleted the version that CloudFront says: then its digest is among those that the functions ``know`` now.
+    when they are ``switched`` does CloudFront say the new one. Where the secret was changed twice since, Secrets
+    Manager may have deleted what CloudFront says: its digest is among the ``known`` ones, which the functions have.
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html
     """
     name = f"{account.stage.prefix}/origin"

@@ -1,4 +1,4 @@
-"""The domain that a stage mails from, as SES knows it: Cognito makes no pool that mails from one that is not verified."""
+"""The domain that a stage mails from: Cognito makes no pool that mails from one which SES has not verified."""
 
 import time
 from collections.abc import Callable
@@ -25,9 +25,9 @@ def wait_for_sender(account: Account, ours: Callable[[], bool], tell: Callable[[
         status, waited = about.get("VerificationStatus", "PENDING"), time.monotonic() - began
         if status == "FAILED" or waited >= WAITED:
             raise Refused(
-                f"SES has not verified {domain} ({status}, after {waited / 60:.0f} min), and until then Cognito makes no "
-                f"pool that mails from it. Do the domain's name servers lead to its zone {account.stage.hosted_zone}? "
-                f"dig +short NS {domain} says where they lead. Mend it there, and run it again."
+                f"SES has not verified {domain} ({status}, after {waited / 60:.0f} min), and until then Cognito makes "
+                f"no pool that mails from it. Is its zone {account.stage.hosted_zone} the one that its name servers "
+                f"answer from (dig +short NS {domain})? Mend it there, and run it again."
             )
         if waited >= said * SAID:
             tell(f"SES looks for the records of {domain}: {status}" + (f", {waited:.0f} s" if said else ""))

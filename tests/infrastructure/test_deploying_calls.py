@@ -18,7 +18,7 @@ from botocore.stub import ANY, Stubber
 
 from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
-from infrastructure.deploying import functions, stacks
+from infrastructure.deploying import functions, sender, stacks
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
@@ -28,6 +28,7 @@ from infrastructure.deploying.parameters import origin_parameters, told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import Attempt, Lost, Release
 from infrastructure.deploying.releases import Bucket
+from infrastructure.deploying.sender import wait_for_sender
 from infrastructure.deploying.stacks import StackFailed, Stacks, Template
 from infrastructure.deploying.steps import Deploy, Tools, roll_back
 
@@ -538,10 +539,90 @@ def test_a_new_origin_secret_is_known_to_the_functions_before_cloudfront_says_it
     old = {"SecretId": name, "VersionId": "old" * 11}
     manager.add_response("get_secret_value", {"VersionId": "old" * 11, "SecretString": "1"}, old)
 
-    told = origin_parameters(aws.account, "old" * 11, switched=switched)
+    told = origin_parameters(aws.account, "old" * 11, "", switched=switched)
 
     digests = [hashlib.sha256(value.encode()).hexdigest() for value in ("2", "1")]
     assert told == {"OriginSecretSha256": ",".join(digests), "OriginVersion": said * 11}
+
+
+@pytest.mark.parametrize(("switched", "said"), [(False, "old"), (True, "new")])
+def test_an_origin_secret_that_is_gone_is_known_to_the_functions_still(aws: Aws, switched: bool, said: str) -> None:
+    manager, name = aws("secretsmanager"), "vibecode-dev/origin"
+    manager.add_response("get_secret_value", {"VersionId": "new" * 11, "SecretString": "3"}, {"SecretId": name})
+    gone = {"SecretId": name, "VersionId": "old" * 11}
+    manager.add_client_error("get_secret_value", "ResourceNotFoundException", expected_params=gone)
+    first, third = (hashlib.sha256(value.encode()).hexdigest() for value in ("1", "3"))
+
+    told = origin_parameters(aws.account, "old" * 11, first, switched=switched)
+
+    assert told == {"OriginSecretSha256": f"{third},{first}", "OriginVersion": said * 11}
+
+
+def test_where_there_is_no_origin_secret_yet_nothing_is_told_of_it(aws: Aws) -> None:
+    aws("secretsmanager").add_client_error("get_secret_value", "ResourceNotFoundException")
+
+    assert origin_parameters(aws.account, "", "", switched=False) == {}
+
+
+# --- the sender ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def domain(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """A stage with a domain."""
+    monkeypatch.setattr(sender, "PAUSE", 0)
+    monkeypatch.setattr(sender, "SAID", 0)
+    return Account(replace(STAGES["dev"], domain="shop.example", hosted_zone="Z1"), aws.make)
+
+
+def is_known_to_ses(aws: Aws, *statuses: str) -> None:
+    for status in statuses:
+        about = {"VerifiedForSendingStatus": status == "SUCCESS", "VerificationStatus": status}
+        aws("sesv2").add_response("get_email_identity", about, {"EmailIdentity": "shop.example"})
+
+
+def test_the_pool_waits_until_ses_has_verified_the_domain(aws: Aws, domain: Account) -> None:
+    is_known_to_ses(aws, "NOT_STARTED", "PENDING", "TEMPORARY_FAILURE", "SUCCESS")
+    heard: list[str] = []
+
+    assert wait_for_sender(domain, lambda: True, heard.append) == "shop.example is verified"
+
+    assert [each.partition(",")[0] for each in heard] == [
+        f"SES looks for the records of shop.example: {status}"
+        for status in ("NOT_STARTED", "PENDING", "TEMPORARY_FAILURE")
+    ]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "PENDING"])
+def test_a_domain_that_ses_does_not_verify_is_named_with_what_helps(
+    aws: Aws, domain: Account, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    if status == "PENDING":
+        monkeypatch.setattr(sender, "WAITED", 0)
+    is_known_to_ses(aws, status)
+
+    with pytest.raises(Refused, match=rf"not verified shop\.example \({status}.*its zone Z1.*dig \+short NS"):
+        wait_for_sender(domain, lambda: True, lambda _: None)
+
+
+def test_who_lost_the_stage_waits_for_no_domain_more(aws: Aws, domain: Account) -> None:
+    is_known_to_ses(aws, "PENDING")
+
+    with pytest.raises(Lost):
+        wait_for_sender(domain, lambda: False, lambda _: None)
+
+
+def test_the_domain_is_waited_for_between_its_records_and_the_pool_where_there_is_one(
+    aws: Aws, domain: Account
+) -> None:
+    def order(account: Account) -> list[str]:
+        templates = {what: replace(NETWORK, what=what) for what in ("messaging", "identity")}
+        record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=Release(name="new", source="1")))
+        tools = Tools(
+            stacks=Stacks(account, templates), functions=Functions(account), bucket=Bucket(account), record=record
+        )
+        return [step.name for step in Deploy(tools, None).steps()]
+
+    assert order(domain)[:3] == ["stack messaging", "sender", "stack identity"]
+    assert "sender" not in order(aws.account)
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
@@ -871,6 +952,7 @@ def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_t
         record=record,
     )
     runs_image(aws, "old")
+    runs_image(aws, "old")  # and which origin secrets its functions know
     aws("apigateway").add_response("get_rest_apis", {"items": []}, {})
     aws("secretsmanager").add_client_error("get_secret_value", "ResourceNotFoundException")
 
