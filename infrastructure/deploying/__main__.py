@@ -16,15 +16,17 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import REGION, STAGES
-from infrastructure.deploying import stacks as assembly
-from infrastructure.deploying.account import Account, Refused, whoever
-from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying import assembly
+from infrastructure.deploying.account import Account, Refused, WentWrong, whoever
+from infrastructure.deploying.cloudformation import StackFailed
+from infrastructure.deploying.functions import Functions
+from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.parameters import told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import BEGUN, KEY, LEASE, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import StackFailed, Stacks
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import (
     SWITCHES,
     Deploy,
@@ -36,6 +38,7 @@ from infrastructure.deploying.steps import (
     roll_back,
     take,
 )
+from infrastructure.deploying.waiting import Turn
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -71,7 +74,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        functions = Functions(account, record.still_ours, say.line)
+        functions = Functions(account, Turn(record.still_ours))
         stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
         stacks.told |= told(stacks, functions, release.name, switched=False)
         known = record.releases.get(release.name)
@@ -91,6 +94,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         tools = Tools(
             stacks=stacks,
             functions=functions,
+            operations=Operations(functions, say.line),
             bucket=Bucket(account),
             record=record,
             agreed=plan.lost,
@@ -122,9 +126,14 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
         say.line(f"    stays: {migration}", "dim")
     say.line("  stacks and schema stay as they are: migrations have only expanded it")
     _ask(arguments, f"Bring {way.then.name} back?")
-    functions = Functions(account, record.still_ours, say.line)
+    functions = Functions(account, Turn(record.still_ours))
     tools = Tools(
-        stacks=Stacks(account, {}), functions=functions, bucket=bucket, record=record, patience=arguments.patience
+        stacks=Stacks(account, {}),
+        functions=functions,
+        operations=Operations(functions, say.line),
+        bucket=bucket,
+        record=record,
+        patience=arguments.patience,
     )
     with _locked(record, arguments, say):
         if _way_back(record) != way:

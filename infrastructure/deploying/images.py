@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infrastructure.deploying.account import Account, Refused, code_of
-from infrastructure.deploying.stacks import POLLED, StackFailed
+from infrastructure.deploying.cloudformation import POLLED, StackFailed
 
 PARAMETER = "ImageTag"  # of the stack
 

@@ -15,8 +15,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import APPROVALS_TO, STAGES
 from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.cloudformation import StackFailed
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import StackFailed, Stacks, Template
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.pipeline import STAGES as DEPLOYED
 from vibecode.resources import PROJECT
 

@@ -18,18 +18,23 @@ from botocore.stub import ANY, Stubber
 
 from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
-from infrastructure.deploying import functions, stacks
-from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying import assembly, changes, cloudformation, functions, operations, waiting, zappa
+from infrastructure.deploying.account import Account, Refused, WentWrong
+from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.cloudformation import StackFailed
 from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
-from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying.functions import Functions
 from infrastructure.deploying.images import look_for, missing, run_image
+from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.parameters import origin_parameters, told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import Attempt, Lost, Release
 from infrastructure.deploying.releases import Bucket
-from infrastructure.deploying.stacks import StackFailed, Stacks, Template
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import Deploy, Tools, roll_back
+from infrastructure.deploying.waiting import Turn
+from infrastructure.deploying.zappa import Zappa
 
 NUMBER = "123456789012"
 NAME = "vibecode-dev-network"
@@ -169,7 +174,7 @@ def test_what_does_not_make_way_is_named_with_the_page_that_says_what_helps(aws:
 
 
 def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:
-    body = json.dumps({"Description": "x" * stacks.SENT, "Resources": {}})
+    body = json.dumps({"Description": "x" * cloudformation.SENT, "Resources": {}})
     key = f"templates/{NAME}-{hashlib.sha256(body.encode()).hexdigest()[:16]}.json"
     bucket = f"vibecode-dev-packages-{NUMBER}"
     aws("s3").add_response("put_object", {}, {"Bucket": bucket, "Key": key, "Body": body.encode()})
@@ -230,7 +235,7 @@ def test_lost_is_what_held_something_and_the_shop_no_longer_has(aws: Aws, made: 
     found = Stacks(aws.account, {"network": NETWORK}).plan()["network"]
 
     named = f"{made['ResourceChange']['ResourceType']} It"
-    assert {each: getattr(found, each) for each in stacks.KINDS if getattr(found, each)} == {kind: [named]}
+    assert {each: getattr(found, each) for each in changes.KINDS if getattr(found, each)} == {kind: [named]}
 
 
 def test_what_the_plan_did_not_show_is_not_lost(aws: Aws) -> None:
@@ -264,7 +269,7 @@ def test_a_stack_that_fails_says_what_failed_first(aws: Aws) -> None:
 
 
 def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "POLLED", 0)
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
     aws.is_now("UPDATE_IN_PROGRESS")
     aws.is_now("UPDATE_ROLLBACK_FAILED")
 
@@ -273,7 +278,7 @@ def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.M
 
 
 def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "POLLED", 0)
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
     for status in ("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE"):
         aws.is_now(status)
     heard: list[str] = []
@@ -564,14 +569,15 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The one by which functions are waited for."""
     made = Clock()
-    monkeypatch.setattr(functions, "time", made)
+    for module in (operations, waiting):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
 @pytest.fixture
 def answers(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the worker answer an operation."""
-    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
 
     def answer(
         operation: str, payload: dict[str, Any], *, failed: bool = False, of: str = "worker", **arguments: Any
@@ -585,6 +591,11 @@ def answers(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         )
 
     return answer
+
+
+def asked_of(aws: Aws, is_ours: Callable[[], bool] = lambda: True, **more: Any) -> Operations:
+    """The worker, as it is asked for operations."""
+    return Operations(Functions(aws.account, Turn(is_ours)), **more)
 
 
 @contextmanager
@@ -604,19 +615,19 @@ def test_migrations_are_called_until_nothing_is_left_and_again_while_the_databas
     answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True, of="next")
     answers("migrate", {"applied": ["orders.0002"], "left": []}, of="next")
 
-    assert Functions(aws.account).migrate("releases/new.zip") == ["orders.0001", "orders.0002"]
+    assert asked_of(aws).migrate("releases/new.zip") == ["orders.0001", "orders.0002"]
 
 
 def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
     aws: Aws, answers: Callable[..., None], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "PAUSE", 5)
+    monkeypatch.setattr(waiting, "PAUSE", 5)
     told: list[str] = []
     for _ in range(40 * 60 // 5):
         answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True)
     answers("migrate", {"applied": [], "left": []})
 
-    answer = Functions(aws.account, tell=told.append).operate("migrate")
+    answer = asked_of(aws, tell=told.append).operate("migrate")
 
     assert answer == {"applied": [], "left": []}
     assert clock.now == 40 * 60
@@ -628,12 +639,12 @@ def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
 def test_what_never_comes_is_not_waited_for_for_ever(
     aws: Aws, answers: Callable[..., None], clock: Clock, monkeypatch: pytest.MonkeyPatch, said: str, seconds: int
 ) -> None:
-    monkeypatch.setattr(functions, "PAUSE", 20)
+    monkeypatch.setattr(waiting, "PAUSE", 20)
     for _ in range(seconds // 20 + 1):
         answers("migrate", {"errorType": said, "errorMessage": "still"}, failed=True)
 
     with pytest.raises(WentWrong, match=f"migrate: {said}: still"):
-        Functions(aws.account).operate("migrate")
+        asked_of(aws).operate("migrate")
     assert clock.now == seconds
 
 
@@ -641,7 +652,7 @@ def test_an_operation_that_fails_for_good_is_not_asked_again(aws: Aws, answers: 
     answers("migrate", {"errorType": "TrailOpen", "errorMessage": "REVOKE it"}, failed=True)
 
     with pytest.raises(WentWrong, match="migrate: TrailOpen: REVOKE it"):
-        Functions(aws.account).operate("migrate")
+        asked_of(aws).operate("migrate")
 
 
 def test_who_lost_the_stage_asks_for_no_operation_more(aws: Aws, answers: Callable[..., None]) -> None:
@@ -649,7 +660,7 @@ def test_who_lost_the_stage_asks_for_no_operation_more(aws: Aws, answers: Callab
     answers("migrate", {"errorType": "Busy", "errorMessage": "Others"}, failed=True)
 
     with pytest.raises(Lost):
-        Functions(aws.account, lambda: next(ours)).operate("migrate")
+        asked_of(aws, lambda: next(ours)).operate("migrate")
 
 
 # --- functions -------------------------------------------------------------------------------------------------------
@@ -660,35 +671,35 @@ def is_there(aws: Aws, name: str, *states: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def zappa(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What Zappa was told."""
-    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     told: list[tuple[str, ...]] = []
-    monkeypatch.setattr(Functions, "_zappa", lambda _, *words: told.append(words))
+    monkeypatch.setattr(Zappa, "run", lambda _, *words: told.append(words))
     return told
 
 
-def test_what_an_update_left_unfinished_is_waited_for(aws: Aws, zappa: list[tuple[str, ...]]) -> None:
+def test_what_an_update_left_unfinished_is_waited_for(aws: Aws, commands: list[tuple[str, ...]]) -> None:
     unfinished = {"State": "Active", "LastUpdateStatus": "InProgress"}
     slept = {"State": "Inactive", "LastUpdateStatus": "Successful"}  # for weeks: it is no reason to wait
     is_there(aws, "vibecode-dev-worker", {"State": "Pending"}, unfinished, slept)
 
-    assert Functions(aws.account).put("worker", "releases/x.zip") == "zappa update"
+    assert Functions(aws.account, Turn()).put("worker", "releases/x.zip") == "zappa update"
 
     archive = f"s3://vibecode-dev-packages-{NUMBER}/releases/x.zip"
-    assert zappa == [("update", "dev-worker", "--zip", archive)]
+    assert commands == [("update", "dev-worker", "--zip", archive)]
 
 
-def test_a_function_that_could_not_be_made_is_named(aws: Aws, zappa: list[tuple[str, ...]]) -> None:
+def test_a_function_that_could_not_be_made_is_named(aws: Aws, commands: list[tuple[str, ...]]) -> None:
     is_there(aws, "vibecode-dev-worker", {"State": "Failed", "StateReason": "No subnet has an address left"})
 
     with pytest.raises(WentWrong, match="vibecode-dev-worker could not be made: No subnet has an address left"):
-        Functions(aws.account).put("worker", "releases/x.zip")
-    assert zappa == []
+        Functions(aws.account, Turn()).put("worker", "releases/x.zip")
+    assert commands == []
 
 
 def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_alone(
-    aws: Aws, zappa: list[tuple[str, ...]]
+    aws: Aws, commands: list[tuple[str, ...]]
 ) -> None:
     for _ in range(2):
         is_there(aws, "vibecode-dev", {"State": "Active"})
@@ -698,11 +709,11 @@ def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_alone(
         aws("apigateway").add_response("get_rest_apis", {"items": [{"id": "1", "name": "another"}]}, {})
 
     with pytest.raises(Refused, match=r"no API of that name is there.*aws lambda delete-function"):
-        Functions(aws.account).put("web", "releases/x.zip")
-    assert zappa == []
+        Functions(aws.account, Turn()).put("web", "releases/x.zip")
+    assert commands == []
 
     aws("lambda").add_response("delete_function", {}, {"FunctionName": "vibecode-dev"})
-    assert Functions(aws.account).put("web", "releases/x.zip", first=True) == "zappa deploy"
+    assert Functions(aws.account, Turn()).put("web", "releases/x.zip", first=True) == "zappa deploy"
 
 
 def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
@@ -711,12 +722,12 @@ def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
     begun, ended = tmp_path / "begun", tmp_path / "ended"
     (tmp_path / "zappa").write_text(f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\ntouch {begun}\nsleep 60 & wait\n")
     (tmp_path / "zappa").chmod(0o755)
-    monkeypatch.setattr(functions, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
-    monkeypatch.setattr(functions, "LOOKED", 0.05)
-    monkeypatch.setattr(Functions, "_settings", lambda _: {})
+    monkeypatch.setattr(zappa, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
+    monkeypatch.setattr(zappa, "LOOKED", 0.05)
+    monkeypatch.setattr(Zappa, "settings", lambda _: {})
 
     with pytest.raises(Lost):
-        Functions(aws.account, lambda: not begun.exists())._zappa("update", "dev")
+        Zappa(aws.account, Turn(lambda: not begun.exists())).run("update", "dev")
 
     assert ended.exists()
 
@@ -724,9 +735,9 @@ def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
 def test_a_function_beside_that_a_run_left_goes_first_and_a_role_that_is_new_is_waited_for(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
-    monkeypatch.setattr(Functions, "_settings", lambda _: {"dev-worker": {}})
+    monkeypatch.setattr(Zappa, "settings", lambda _: {"dev-worker": {}})
     name = {"FunctionName": "vibecode-dev-next"}
     made = {
         **name,
@@ -749,19 +760,19 @@ def test_a_function_beside_that_a_run_left_goes_first_and_a_role_that_is_new_is_
     is_there(aws, "vibecode-dev-next", {"State": "Pending"}, {"State": "Active"})
     cloud.add_client_error("delete_function", "ResourceNotFoundException", expected_params=name)
 
-    with Functions(aws.account).beside("worker", "releases/x.zip") as beside:
+    with Functions(aws.account, Turn()).beside("worker", "releases/x.zip") as beside:
         assert beside == "vibecode-dev-next"
 
 
 def test_the_function_beside_of_whoever_deploys_now_is_not_deleted(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
-    monkeypatch.setattr(Functions, "_settings", lambda _: {"dev-worker": {}})
+    monkeypatch.setattr(Zappa, "settings", lambda _: {"dev-worker": {}})
     ours = [True]
     aws("lambda").add_response("delete_function", {})
     aws("lambda").add_response("create_function", {})
     is_there(aws, "vibecode-dev-next", {"State": "Active"})
 
-    with Functions(aws.account, lambda: ours[0]).beside("worker", "releases/x.zip"):
+    with Functions(aws.account, Turn(lambda: ours[0])).beside("worker", "releases/x.zip"):
         ours[0] = False
 
 
@@ -771,14 +782,14 @@ def test_a_function_that_somebody_else_has_given_another_package_is_noticed(aws:
         aws("lambda").add_response("get_function_configuration", {"CodeSha256": digest}, {"FunctionName": name})
 
     with pytest.raises(WentWrong, match="vibecode-dev-worker has another package than this release"):
-        Functions(aws.account).check_code(hashlib.sha256(b"mine").hexdigest())
+        Functions(aws.account, Turn()).check_code(hashlib.sha256(b"mine").hexdigest())
 
 
 def test_figures_are_counted_call_by_call(aws: Aws, answers: Callable[..., None]) -> None:
     answers("rebuild-figures", {"done": False, "goOnAfter": 7, "goOnFrom": "2026-11-01"})
     answers("rebuild-figures", {"done": True}, after=7, day="2026-11-01")
 
-    Functions(aws.account).rebuild_figures()
+    asked_of(aws).rebuild_figures()
 
 
 # --- containers ------------------------------------------------------------------------------------------------------
@@ -864,9 +875,11 @@ def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_t
     runtime = replace(NETWORK, what="runtime", name=RUNTIME["StackName"])
     before, now = Release(name="old", source="1"), Release(name="new", source="2")
     record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=now))
+    there = Functions(batch, Turn())
     tools = Tools(
         stacks=Stacks(batch, {"runtime": runtime}),
-        functions=Functions(batch),
+        functions=there,
+        operations=Operations(there),
         bucket=Bucket(batch),
         record=record,
     )
@@ -896,4 +909,4 @@ def test_a_stack_without_a_place_in_the_order_is_refused(tmp_path: Path) -> None
     (tmp_path / "assembly-dev" / "manifest.json").write_text(json.dumps({"artifacts": {"x": artifact}}))
 
     with pytest.raises(Refused, match="vibecode-dev-somewhere has no place in the order"):
-        stacks.read(tmp_path, "dev", "vibecode-dev")
+        assembly.read(tmp_path, "dev", "vibecode-dev")

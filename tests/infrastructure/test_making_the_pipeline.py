@@ -12,8 +12,9 @@ from botocore.stub import Stubber
 from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import pipeline
 from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.assembly import Template
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import Stacks, Template
+from infrastructure.deploying.stacks import Stacks
 from tests.infrastructure.stage_here import PACKAGES, STAGE, StageHere, stage_here
 
 CONNECTION = f"arn:aws:codeconnections:{REGION}:123456789012:connection/1"

@@ -1,0 +1,190 @@
+"""One stack at CloudFormation: what it is now, and what is done to it. Here alone it is waited for."""
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from infrastructure.config import REGION
+from infrastructure.deploying.account import Account, Refused, code_of
+from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.changes import KINDS, Changes, kind_of
+
+SENT = 51_200  # bytes of a template; a longer one is read from the bucket of packages
+POLLED = 5  # seconds
+SAID = 30  # seconds between two lines on what is waited for
+NOTHING_CHANGES = ("didn't contain changes", "No updates are to be performed")
+UNFINISHED = {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"}  # of a first creation that came to nothing
+FINE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}
+WENT_BACK = FINE | {"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}  # it stands, and can be updated
+
+type About = Mapping[str, Any]  # a stack, as CloudFormation describes it; empty where there is none
+
+
+class StackFailed(Exception):
+    """CloudFormation could not do it, and has gone back by itself; the text says what failed."""
+
+
+class Stack:
+    """A stack of this name. ``role`` is in whose name CloudFormation works; ``hear`` is told what is waited for."""
+
+    def __init__(
+        self,
+        account: Account,
+        name: str,
+        region: str = REGION,
+        *,
+        role: str = "",
+        hear: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.name = name
+        self._account, self._role, self._hear = account, role, hear
+        self._cloud = account.client("cloudformation", region)
+
+    # --- what it is --------------------------------------------------------------------------------------------------
+    def describe(self) -> About:
+        """As it is now."""
+        try:
+            described: About = self._cloud.describe_stacks(StackName=self.name)["Stacks"][0]
+        except ClientError as error:
+            if code_of(error) == "ValidationError":  # it says so of a stack that is not there
+                return {}
+            raise
+        return described
+
+    def settled(self) -> About:
+        """As it is when nothing is in progress any more, also of what a deploy began that was cut off."""
+        began, said = time.monotonic(), 0
+        while (status := status_of(about := self.describe())).endswith("_IN_PROGRESS") and status not in UNFINISHED:
+            if (waited := time.monotonic() - began) >= said * SAID:
+                self._hear(f"{self.name} is {status}" + (f", {waited:.0f} s" if said else ""))
+                said += 1
+            time.sleep(POLLED)
+        return about
+
+    def template(self) -> Any:
+        """What it was made of last: text, or as botocore has parsed it."""
+        return self._cloud.get_template(StackName=self.name, TemplateStage="Original")["TemplateBody"]
+
+    # --- what is done to it ------------------------------------------------------------------------------------------
+    def ready(self) -> str:
+        """Its status when it can be changed, empty where there is none: what is left of a first creation makes way.
+
+        Raises Refused, StackFailed.
+        """
+        status = status_of(self.settled())
+        if status in UNFINISHED:
+            self._cloud.delete_stack(StackName=self.name)
+            if (left := status_of(self.settled())).endswith("_FAILED"):
+                raise StackFailed(f"{self.name} is {left}: {self._reasons()}. {mend(left)}")
+            return ""
+        if status and status not in WENT_BACK:
+            raise Refused(f"{self.name} is {status}: {mend(status)}")
+        return status
+
+    def propose(
+        self, kind: str, purpose: str, parameters: Sequence[Mapping[str, str | bool]], template: Template
+    ) -> str:
+        """The ARN of a change set that is ready, or that changes nothing. Raises StackFailed."""
+        made = self._cloud.create_change_set(
+            StackName=self.name,
+            ChangeSetName=f"{purpose}-{time.time_ns()}",
+            ChangeSetType=kind,
+            Parameters=parameters,
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+            Tags=[{"Key": key, "Value": value} for key, value in sorted(template.tags.items())],
+            **self._where(template),
+            **({"RoleARN": self._role} if self._role else {}),
+        )
+        arn = str(made["Id"])
+        while (about := self._cloud.describe_change_set(StackName=self.name, ChangeSetName=arn))["Status"].endswith(
+            ("_IN_PROGRESS", "_PENDING")
+        ):
+            time.sleep(POLLED / 5)
+        reason = about.get("StatusReason", "")
+        if about["Status"] == "FAILED" and not any(said in reason for said in NOTHING_CHANGES):
+            self.drop(arn)
+            raise StackFailed(f"{self.name} cannot be changed: {reason}")
+        return arn
+
+    def changes(self, change_set: str) -> Changes:
+        """What a change set would do."""
+        found: dict[str, list[str]] = defaultdict(list)
+        asked: dict[str, Any] = {"StackName": self.name, "ChangeSetName": change_set}
+        while True:
+            about = self._cloud.describe_change_set(**asked)
+            if about["Status"] == "FAILED":  # propose has seen why
+                return Changes(none=True)
+            for each in about.get("Changes", []):
+                change = each["ResourceChange"]
+                found[kind_of(change)].append(f"{change['ResourceType']} {change['LogicalResourceId']}")
+            if not about.get("NextToken"):
+                made, modified, remade, kept, lost = (sorted(found[kind]) for kind in KINDS)
+                return Changes(made, modified, remade, kept, lost)
+            asked["NextToken"] = about["NextToken"]
+
+    def drop(self, change_set: str) -> None:
+        """Forget a change set."""
+        self._cloud.delete_change_set(StackName=self.name, ChangeSetName=change_set)
+
+    def carry_out(self, change_set: str) -> None:
+        """Bring it about. Raises StackFailed, with what failed first."""
+        # What a change made that then fails goes again, or it would stand in the way of the next try.
+        self._cloud.execute_change_set(StackName=self.name, ChangeSetName=change_set, RetainExceptOnCreate=True)
+        if (status := status_of(self.settled())) not in FINE:
+            raise StackFailed(f"{self.name} is {status}: {self._reasons()}")
+
+    def protect(self) -> None:
+        """From being deleted."""
+        self._cloud.update_termination_protection(StackName=self.name, EnableTerminationProtection=True)
+
+    def _where(self, template: Template) -> dict[str, str]:
+        """The template itself where it is short, else its address in the bucket, by a name that its content gives."""
+        if len(template.body) <= SENT:
+            return {"TemplateBody": template.body}
+        bucket = self._account.bucket("packages")
+        key = f"templates/{self.name}-{hashlib.sha256(template.body.encode()).hexdigest()[:16]}.json"
+        self._account.client("s3").put_object(Bucket=bucket, Key=key, Body=template.body.encode())
+        s3_region = self._account.client("s3").meta.region_name
+        return {"TemplateURL": f"https://{bucket}.s3.{s3_region}.amazonaws.com/{key}"}
+
+    def _reasons(self) -> str:
+        """Why it failed: what failed by itself since the last beginning, the first one first."""
+        said = []
+        for event in self._cloud.describe_stack_events(StackName=self.name)["StackEvents"]:
+            reason = event.get("ResourceStatusReason", "")
+            if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in reason:
+                said.append(f"{event['LogicalResourceId']}: {reason}")
+            if event["LogicalResourceId"] == self.name and reason == "User Initiated":
+                break
+        return "; ".join(said[::-1][:5])
+
+
+def status_of(about: About) -> str:
+    """What CloudFormation says of it; empty where there is none."""
+    return str(about.get("StackStatus", ""))
+
+
+def stands(about: About) -> bool:
+    """Whether it was ever made whole."""
+    return status_of(about) not in {"", *UNFINISHED}
+
+
+def told_to(about: About) -> dict[str, str]:
+    """The parameters that it was given."""
+    return {each["ParameterKey"]: str(each.get("ParameterValue", "")) for each in about.get("Parameters", [])}
+
+
+def exports_of(about: About) -> set[str]:
+    """What it lets other stacks import."""
+    return {output["ExportName"] for output in about.get("Outputs", []) if "ExportName" in output}
+
+
+def mend(status: str) -> str:
+    """What helps where CloudFormation is stuck."""
+    if status in {"ROLLBACK_FAILED", "DELETE_FAILED"}:
+        return "docs/deploy.md says how it is cleared (A first creation that failed)."
+    return "mend it in the console of CloudFormation (continue its roll-back), then run it again."
