@@ -154,7 +154,8 @@ class Stack:
     def _reasons(self) -> str:
         """Why it failed: what failed by itself since the last beginning, the first one first."""
         said = []
-        for event in self._cloud.describe_stack_events(StackName=self.name)["StackEvents"]:
+        pages = self._cloud.get_paginator("describe_stack_events").paginate(StackName=self.name)
+        for event in (event for page in pages for event in page["StackEvents"]):  # the last one first
             reason = event.get("ResourceStatusReason", "")
             if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in reason:
                 said.append(f"{event['LogicalResourceId']}: {reason}")

@@ -80,8 +80,8 @@ class Aws:
         asked = {"StackName": NAME, "ChangeSetName": ARN, "RetainExceptOnCreate": True}
         self("cloudformation").add_response("execute_change_set", {}, asked)
 
-    def has_events(self, *told: tuple[str, str, str]) -> None:
-        """What happened to the stack network: resource, status, reason; the last thing first."""
+    def has_events(self, *told: tuple[str, str, str], page: str = "", more: str = "") -> None:
+        """What happened to the stack network: resource, status, reason; the last thing first, and ``more`` pages."""
         events = [
             {
                 "StackId": ARN, "EventId": str(n), "StackName": NAME, "Timestamp": NOW,
@@ -89,7 +89,9 @@ class Aws:
             }
             for n, (name, status, reason) in enumerate(told)
         ]  # fmt: skip
-        self("cloudformation").add_response("describe_stack_events", {"StackEvents": events}, {"StackName": NAME})
+        answer = {"StackEvents": events, **({"NextToken": more} if more else {})}
+        asked = {"StackName": NAME, **({"NextToken": page} if page else {})}
+        self("cloudformation").add_response("describe_stack_events", answer, asked)
 
     def is_changed(self, kind: str, changes: list[dict[str, Any]] | None, **expected: Any) -> None:
         """A change set of the stack network, made and looked at; without changes only made."""
@@ -266,6 +268,22 @@ def test_a_stack_that_fails_says_what_failed_first(aws: Aws) -> None:
         Stacks(aws.account, {"network": NETWORK}).apply("network")
 
     assert str(failed.value) == f"{NAME} is UPDATE_ROLLBACK_COMPLETE: Vpc: The limit of VPCs is reached"
+
+
+def test_what_failed_first_is_found_behind_all_that_was_taken_back_after_it(aws: Aws) -> None:
+    aws.is_now("")
+    aws.is_now("")
+    aws.is_changed("CREATE", [], TemplateBody=BODY)
+    aws.is_carried_out()
+    aws.is_now("ROLLBACK_COMPLETE")
+    aws.has_events(*[(f"Subnet{n}", "DELETE_COMPLETE", "") for n in range(100)], more="2")
+    aws.has_events(
+        ("Vpc", "CREATE_FAILED", "The limit of VPCs is reached"), (NAME, "CREATE_IN_PROGRESS", "User Initiated"),
+        page="2", more="3",
+    )  # fmt: skip
+
+    with pytest.raises(StackFailed, match=f"{NAME} is ROLLBACK_COMPLETE: Vpc: The limit of VPCs is reached"):
+        Stacks(aws.account, {"network": NETWORK}).apply("network")
 
 
 def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
