@@ -128,7 +128,7 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     _ask(arguments, f"Bring {way.then.name} back?")
     functions = Functions(account, Turn(record.still_ours))
     tools = Tools(
-        stacks=Stacks(account, {}),
+        stacks=Stacks(account, {}, hear=say.waiting),
         functions=functions,
         operations=Operations(functions, say.line),
         bucket=bucket,

@@ -29,7 +29,10 @@ class StackFailed(Exception):
 
 
 class Stack:
-    """A stack of this name. ``role`` is in whose name CloudFormation works; ``hear`` is told what is waited for."""
+    """A stack of this name.
+
+    ``role`` is in whose name CloudFormation works; ``hear`` is told what is waited for; ``wait`` waits a little.
+    """
 
     def __init__(
         self,
@@ -39,9 +42,10 @@ class Stack:
         *,
         role: str = "",
         hear: Callable[[str], object] = lambda _: None,
+        wait: Callable[[], object] = lambda: time.sleep(POLLED),
     ) -> None:
         self.name = name
-        self._account, self._role, self._hear = account, role, hear
+        self._account, self._role, self._hear, self._wait = account, role, hear, wait
         self._cloud = account.client("cloudformation", region)
 
     # --- what it is --------------------------------------------------------------------------------------------------
@@ -62,7 +66,7 @@ class Stack:
             if (waited := time.monotonic() - began) >= said * SAID:
                 self._hear(f"{self.name} is {status}" + (f", {waited:.0f} s" if said else ""))
                 said += 1
-            time.sleep(POLLED)
+            self._wait()
         return about
 
     def template(self) -> Any:
@@ -77,26 +81,29 @@ class Stack:
         """
         status = status_of(self.settled())
         if status in UNFINISHED:
-            self._cloud.delete_stack(StackName=self.name)
-            if (left := status_of(self.settled())).endswith("_FAILED"):
-                raise StackFailed(f"{self.name} is {left}: {self._reasons()}. {mend(left)}")
+            self.clear()
             return ""
-        if status and status not in WENT_BACK:
-            raise Refused(f"{self.name} is {status}: {mend(status)}")
+        self._check(status)
         return status
 
     def propose(
-        self, kind: str, purpose: str, parameters: Sequence[Mapping[str, str | bool]], template: Template
+        self,
+        kind: str,
+        purpose: str,
+        parameters: Sequence[Mapping[str, str | bool]],
+        template: Template | None = None,
     ) -> str:
-        """The ARN of a change set that is ready, or that changes nothing. Raises StackFailed."""
+        """The ARN of a change set that is ready, or that changes nothing. Raises StackFailed.
+
+        Without a template it is that which the stack has, and without a role of ours that which it was changed by last.
+        """
         made = self._cloud.create_change_set(
             StackName=self.name,
             ChangeSetName=f"{purpose}-{time.time_ns()}",
             ChangeSetType=kind,
             Parameters=parameters,
             Capabilities=["CAPABILITY_NAMED_IAM"],
-            Tags=[{"Key": key, "Value": value} for key, value in sorted(template.tags.items())],
-            **self._where(template),
+            **(self._said_of(template) if template else {"UsePreviousTemplate": True}),
             **({"RoleARN": self._role} if self._role else {}),
         )
         arn = str(made["Id"])
@@ -137,9 +144,53 @@ class Stack:
         if (status := status_of(self.settled())) not in FINE:
             raise StackFailed(f"{self.name} is {status}: {self._reasons()}")
 
+    def retell(self, name: str, value: str) -> bool:
+        """Tell it one thing anew, all else stays. False where it was told so, or takes no such thing.
+
+        Raises Refused, StackFailed.
+        """
+        about = self.settled()
+        self._check(status_of(about))
+        told = told_to(about)
+        if told.get(name, value) == value:
+            return False
+        parameters: list[dict[str, str | bool]] = [
+            {"ParameterKey": each, **({"ParameterValue": value} if each == name else {"UsePreviousValue": True})}
+            for each in told
+        ]
+        made = self.propose("UPDATE", "retell", parameters)
+        if self.changes(made).none:
+            self.drop(made)
+        else:
+            self.carry_out(made)
+        return True
+
+    def clear(self) -> None:
+        """Delete it, and wait until it is gone. Raises Refused, StackFailed."""
+        try:
+            self._cloud.delete_stack(StackName=self.name)
+        except ClientError as error:
+            if code_of(error) != "AccessDenied":
+                raise
+            raise Refused(
+                f"The first creation of {self.name} came to nothing, and who deploys here may not delete what is left: "
+                "an administrator deploys this stage once (docs/deploy.md, A stack that is new)."
+            ) from None
+        if (left := status_of(self.settled())).endswith("_FAILED"):
+            raise StackFailed(f"{self.name} is {left}: {self._reasons()}. {mend(left)}")
+
     def protect(self) -> None:
         """From being deleted."""
         self._cloud.update_termination_protection(StackName=self.name, EnableTerminationProtection=True)
+
+    def _check(self, status: str) -> None:
+        """Raises Refused where it cannot be changed as it is."""
+        if status and status not in WENT_BACK:
+            raise Refused(f"{self.name} is {status}: {mend(status)}")
+
+    def _said_of(self, template: Template) -> dict[str, Any]:
+        tags = [{"Key": key, "Value": value} for key, value in sorted(template.tags.items())]
+        return {"Tags": tags, **self._where(template)}
 
     def _where(self, template: Template) -> dict[str, str]:
         """The template itself where it is short, else its address in the bucket, by a name that its content gives."""

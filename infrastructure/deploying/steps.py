@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infrastructure.deploying.account import Account
 from infrastructure.deploying.assembly import AFTER_ZAPPA, BEFORE_ZAPPA
 from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
@@ -112,9 +111,9 @@ class Deploy:
 
     def _containers(self) -> Iterator[Step]:
         """What runs long has the release when its schema is there, as the worker."""
-        account, before = self._tools.stacks.account, self._before
-        if account.stage.batch:
-            yield _run_image(account, self._release, before)
+        tools, before = self._tools, self._before
+        if tools.stacks.account.stage.batch:
+            yield _run_image(tools.stacks, self._release, before)
 
     def _put(self, which: str, name: str) -> Step:
         functions, before = self._tools.functions, self._before
@@ -140,16 +139,17 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
-        *([_run_image(account, then, now)] if account.stage.batch else []),
+        *([_run_image(tools.stacks, then, now)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
     ]
 
 
-def _run_image(account: Account, wanted: Release, before: Release | None) -> Step:
+def _run_image(stacks: Stacks, wanted: Release, before: Release | None) -> Step:
+    account, hear = stacks.account, stacks.hear
     return Step(
         name=THE_CONTAINERS,
-        do=lambda: run_image(account, wanted.name),
-        undo=(lambda: run_image(account, before.name)) if before else None,
+        do=lambda: run_image(account, wanted.name, hear),
+        undo=(lambda: run_image(account, before.name, hear)) if before else None,
     )
 
 

@@ -80,17 +80,17 @@ class Aws:
         asked = {"StackName": NAME, "ChangeSetName": ARN, "RetainExceptOnCreate": True}
         self("cloudformation").add_response("execute_change_set", {}, asked)
 
-    def has_events(self, *told: tuple[str, str, str], page: str = "", more: str = "") -> None:
-        """What happened to the stack network: resource, status, reason; the last thing first, and ``more`` pages."""
+    def has_events(self, *told: tuple[str, str, str], of: str = NAME, page: str = "", more: str = "") -> None:
+        """What happened to a stack: resource, status, reason; the last thing first, and ``more`` pages."""
         events = [
             {
-                "StackId": ARN, "EventId": str(n), "StackName": NAME, "Timestamp": NOW,
+                "StackId": ARN, "EventId": str(n), "StackName": of, "Timestamp": NOW,
                 "LogicalResourceId": name, "ResourceStatus": status, "ResourceStatusReason": reason,
             }
             for n, (name, status, reason) in enumerate(told)
         ]  # fmt: skip
         answer = {"StackEvents": events, **({"NextToken": more} if more else {})}
-        asked = {"StackName": NAME, **({"NextToken": page} if page else {})}
+        asked = {"StackName": of, **({"NextToken": page} if page else {})}
         self("cloudformation").add_response("describe_stack_events", answer, asked)
 
     def is_changed(self, kind: str, changes: list[dict[str, Any]] | None, **expected: Any) -> None:
@@ -172,6 +172,14 @@ def test_what_does_not_make_way_is_named_with_the_page_that_says_what_helps(aws:
     aws.has_events(("Cluster", "DELETE_FAILED", "it protects itself"), (NAME, "DELETE_IN_PROGRESS", "User Initiated"))
 
     with pytest.raises(StackFailed, match=r"is DELETE_FAILED: Cluster: it protects itself. docs/deploy.md says how"):
+        Stacks(aws.account, {"network": NETWORK}).apply("network")
+
+
+def test_who_may_not_delete_what_is_left_of_a_first_creation_is_told_who_may(aws: Aws) -> None:
+    aws.is_now("ROLLBACK_COMPLETE")
+    aws("cloudformation").add_client_error("delete_stack", "AccessDenied", expected_params={"StackName": NAME})
+
+    with pytest.raises(Refused, match=f"{NAME} came to nothing.*an administrator deploys this stage once"):
         Stacks(aws.account, {"network": NETWORK}).apply("network")
 
 
@@ -848,43 +856,58 @@ def test_an_image_that_was_not_pushed_is_asked_for_before_anything_is_done(aws: 
         look_for(batch, "new")
 
 
+def is_told(aws: Aws, tag: str, *statuses: str) -> None:
+    """The stack is told another image, and then is this."""
+    cloud, asked = aws("cloudformation"), {**RUNTIME, "ChangeSetName": ARN}
+    parameters = [
+        {"ParameterKey": "OriginSecretSha256", "UsePreviousValue": True},
+        {"ParameterKey": "ImageTag", "ParameterValue": tag},
+    ]
+    told = {"ChangeSetType": "UPDATE", "UsePreviousTemplate": True, "Parameters": parameters}
+    made = {**RUNTIME, "ChangeSetName": ANY, "Capabilities": ["CAPABILITY_NAMED_IAM"], **told}
+    cloud.add_response("create_change_set", {"Id": ARN}, made)
+    for status in ("CREATE_PENDING", "CREATE_COMPLETE", "CREATE_COMPLETE"):
+        cloud.add_response("describe_change_set", {"Status": status}, asked)
+    cloud.add_response("execute_change_set", {}, {**asked, "RetainExceptOnCreate": True})
+    for status in statuses:
+        runs_image(aws, tag, status)
+
+
 def test_containers_are_told_the_image_and_all_else_stays(
     aws: Aws, batch: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infrastructure.deploying.images.POLLED", 0)
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
     has_image(aws, "new")
     runs_image(aws, "old", "UPDATE_IN_PROGRESS")  # a run that was cut off
     runs_image(aws, "old")
-    cloud, asked = aws("cloudformation"), {**RUNTIME, "ChangeSetName": ARN}
-    cloud.add_response(
-        "create_change_set",
-        {"Id": ARN},
-        {
-            **RUNTIME,
-            "ChangeSetName": ANY,
-            "UsePreviousTemplate": True,
-            "Parameters": [
-                {"ParameterKey": "OriginSecretSha256", "UsePreviousValue": True},
-                {"ParameterKey": "ImageTag", "ParameterValue": "new"},
-            ],
-            "Capabilities": ["CAPABILITY_NAMED_IAM"],
-        },
-    )
-    cloud.add_response("describe_change_set", {"Status": "CREATE_PENDING"}, asked)
-    cloud.add_response("describe_change_set", {"Status": "CREATE_COMPLETE"}, asked)
-    cloud.add_response("execute_change_set", {}, asked)
-    runs_image(aws, "new")
+    is_told(aws, "new", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE")
+    heard: list[str] = []
 
-    assert run_image(batch, "new") == "new"
+    assert run_image(batch, "new", heard.append) == "new"
+    assert heard == ["vibecode-dev-runtime is UPDATE_IN_PROGRESS"] * 2
+
+
+def test_containers_that_do_not_start_say_why(aws: Aws, batch: Account) -> None:
+    has_image(aws, "new")
+    runs_image(aws, "old")
+    is_told(aws, "new", "UPDATE_ROLLBACK_COMPLETE")
+    service = ("Service", "UPDATE_FAILED", "CannotPullContainerError")
+    aws.has_events(service, (RUNTIME["StackName"], "UPDATE_IN_PROGRESS", "User Initiated"), of=RUNTIME["StackName"])
+
+    with pytest.raises(StackFailed, match="runtime is UPDATE_ROLLBACK_COMPLETE: Service: CannotPullContainerError"):
+        run_image(batch, "new", print)
 
 
 def test_containers_that_run_it_or_cannot_are_left_alone(aws: Aws, batch: Account) -> None:
     has_image(aws, "old")
     runs_image(aws, "old")
     has_image(aws, "older", "ImageNotFoundException")
+    has_image(aws, "first")
+    aws.is_now("UPDATE_COMPLETE", RUNTIME["StackName"])  # where they were switched on, and no stack was told so yet
 
-    assert run_image(batch, "old") == "as they were"
-    assert run_image(batch, "older") == "as they are: there is no image older"
+    assert run_image(batch, "old", print) == "as they were"
+    assert run_image(batch, "older", print) == "as they are: there is no image older"
+    assert run_image(batch, "first", print) == "as they were"
 
 
 def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_the_worker(
