@@ -69,6 +69,11 @@ class Stack:
             self._wait()
         return about
 
+    def complaint(self) -> str:
+        """Why it is not as it should be; empty where it is, or is not there."""
+        about = self.describe()
+        return "" if status_of(about) in {"", *FINE} else self._failed(about)
+
     def template(self) -> Any:
         """What it was made of last: text, or as botocore has parsed it."""
         return self._cloud.get_template(StackName=self.name, TemplateStage="Original")["TemplateBody"]
@@ -141,8 +146,8 @@ class Stack:
         """Bring it about. Raises StackFailed, with what failed first."""
         # What a change made that then fails goes again, or it would stand in the way of the next try.
         self._cloud.execute_change_set(StackName=self.name, ChangeSetName=change_set, RetainExceptOnCreate=True)
-        if (status := status_of(self.settled())) not in FINE:
-            raise StackFailed(f"{self.name} is {status}: {self._reasons()}")
+        if status_of(about := self.settled()) not in FINE:
+            raise StackFailed(self._failed(about))
 
     def retell(self, name: str, value: str) -> bool:
         """Tell it one thing anew, all else stays. False where it was told so, or takes no such thing.
@@ -176,8 +181,8 @@ class Stack:
                 f"The first creation of {self.name} came to nothing, and who deploys here may not delete what is left: "
                 "an administrator deploys this stage once (docs/deploy.md, A stack that is new)."
             ) from None
-        if (left := status_of(self.settled())).endswith("_FAILED"):
-            raise StackFailed(f"{self.name} is {left}: {self._reasons()}. {mend(left)}")
+        if (left := status_of(about := self.settled())).endswith("_FAILED"):
+            raise StackFailed(f"{self._failed(about)}. {mend(left)}")
 
     def protect(self) -> None:
         """From being deleted."""
@@ -202,8 +207,8 @@ class Stack:
         s3_region = self._account.client("s3").meta.region_name
         return {"TemplateURL": f"https://{bucket}.s3.{s3_region}.amazonaws.com/{key}"}
 
-    def _reasons(self) -> str:
-        """Why it failed: what failed by itself since the last beginning, the first one first."""
+    def _failed(self, about: About) -> str:
+        """Why: what failed by itself since the last beginning, the first one first."""
         said = []
         pages = self._cloud.get_paginator("describe_stack_events").paginate(StackName=self.name)
         for event in (event for page in pages for event in page["StackEvents"]):  # the last one first
@@ -212,7 +217,7 @@ class Stack:
                 said.append(f"{event['LogicalResourceId']}: {reason}")
             if event["LogicalResourceId"] == self.name and reason == "User Initiated":
                 break
-        return "; ".join(said[::-1][:5])
+        return f"{self.name} is {status_of(about)}: {'; '.join(said[::-1][:5])}"
 
 
 def status_of(about: About) -> str:

@@ -5,7 +5,7 @@ And for a while a third one beside them: the release that comes, before anybody 
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,9 @@ from botocore.exceptions import ClientError
 
 from infrastructure.config import REGION
 from infrastructure.deploying.account import Account, Refused, WentWrong, code_of
+from infrastructure.deploying.cloudformation import WENT_BACK, Stack, mend, status_of
 from infrastructure.deploying.waiting import SETTLED, Turn
-from infrastructure.deploying.zappa import Zappa, configuration, inherited
+from infrastructure.deploying.zappa import Endless, Zappa, configuration, inherited
 
 WEB, WORKER = "web", "worker"
 NEXT = "next"  # what the function beside them is called, after the stage
@@ -32,23 +33,21 @@ class Functions:
     def put(self, which: str, package: str, *, first: bool = False) -> str:
         """Give a function the package of this key, and what the stacks hand over; make it where there is none.
 
-        A ``first`` deploy that was cut off before there was an API leaves a function that nobody has ever asked: it
-        makes way. Raises Refused where the API of a later one is gone.
+        Done when Lambda is done with it, settings too. Raises WentWrong; Refused where the API of a later one is gone.
         """
         name = self.name(which)
-        there = self._settled(name)
+        there = bool(self._settled(name))
         if which == WEB:
-            self._stack_settled(name)
-        if there and which == WEB and not self.api():
-            if not first:
-                raise Refused(
-                    f"{name} is deployed, but no API of that name is there. If Zappa's stack {name} is gone, make both "
-                    f"anew: aws lambda delete-function --function-name {name}, then deploy again."
-                )
-            self._lambda.delete_function(FunctionName=name)
-            there = False
+            there = self._with_api(there=there, first=first)
         verb = "update" if there else "deploy"
-        self._zappa.run(verb, self._stage(which), "--zip", f"s3://{self.account.bucket('packages')}/{package}")
+        try:
+            self._zappa.run(verb, self._stage(which), "--zip", f"s3://{self.account.bucket('packages')}/{package}")
+        except Endless as endless:
+            wrong = self._api_stack().complaint() if which == WEB else ""
+            raise WentWrong(f"{endless}\n{wrong}".strip()) from None
+        now = self._settled(name)
+        if now.get("LastUpdateStatus") == "Failed":  # Zappa does not wait for what it has told Lambda last
+            raise WentWrong(f"{name} could not be given its settings: {now.get('LastUpdateStatusReason')}")
         return f"zappa {verb}"
 
     @contextmanager
@@ -93,35 +92,49 @@ class Functions:
         """What Zappa calls it."""
         return self.account.stage.name if which == WEB else f"{self.account.stage.name}-worker"
 
-    def _settled(self, name: str) -> bool:
-        """Whether the function is there, when Lambda is done with what was begun: it refuses more before."""
+    def _api_stack(self) -> Stack:
+        """Zappa's own, of the API."""
+        return Stack(self.account, self.name(WEB), wait=self.turn.wait)
+
+    def _with_api(self, *, there: bool, first: bool) -> bool:
+        """Whether the web function is there, and Zappa can go on with its API; what a first deploy left makes way.
+
+        A ``first`` deploy that was cut off, or whose API could not be made, leaves what nobody has ever asked.
+        """
+        name, stack = self.name(WEB), self._api_stack()
+        status, api = status_of(stack.settled()), self.api()
+        if status in {"", *WENT_BACK} and (api or not there):
+            return there
+        if first:
+            if status:
+                stack.clear()
+            self._delete(name)
+            return False
+        if api:
+            raise Refused(f"Zappa's stack {name} is {status}: {mend(status)}")
+        raise Refused(
+            f"No API of the name {name} is there, and Zappa's stack is {status or 'gone'}. Make API and function anew: "
+            f"aws cloudformation delete-stack --stack-name {name}; aws lambda delete-function --function-name {name}; "
+            "then deploy again."
+        )
+
+    def _settled(self, name: str) -> Mapping[str, Any]:
+        """The function when Lambda is done with what was begun: it refuses more before. Empty where there is none."""
         deadline = time.monotonic() + SETTLED
         while True:
             try:
-                now = self._lambda.get_function_configuration(FunctionName=name)
+                now: Mapping[str, Any] = self._lambda.get_function_configuration(FunctionName=name)
             except ClientError as error:
                 if code_of(error) == "ResourceNotFoundException":
-                    return False
+                    return {}
                 raise
             if now.get("State") == "Failed":
                 raise WentWrong(f"{name} could not be made: {now.get('StateReason')}")
             if now.get("State") != "Pending" and now.get("LastUpdateStatus") != "InProgress":
-                return True
+                return now
             if time.monotonic() > deadline:
                 raise WentWrong(f"{name} is still being changed by Lambda after {SETTLED} s.")
             self.turn.wait()
-
-    def _stack_settled(self, name: str) -> None:
-        """Zappa's stack of the API, where there is one, is done with what was begun."""
-        cloud, deadline = self.account.client("cloudformation"), time.monotonic() + SETTLED
-        try:
-            while cloud.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"].endswith("_IN_PROGRESS"):
-                if time.monotonic() > deadline:
-                    raise WentWrong(f"Zappa's stack {name} is still being changed after {SETTLED} s.")
-                self.turn.wait()
-        except ClientError as error:
-            if code_of(error) != "ValidationError":  # it says so of a stack that is not there
-                raise
 
     def _make(self, **told: Any) -> None:
         """Make a function in the place of one that was left, as soon as that is gone and Lambda knows its role."""

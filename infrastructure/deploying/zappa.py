@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from vibecode.local import child
 
 SETTINGS = REPOSITORY / "zappa_settings.json"
 LOOKED = 1  # seconds between two looks at a lock, and at a command that runs
+ENDED = 1800  # seconds within which it has ended: it waits for its stack for ever where that failed in certain ways
+
+
+class Endless(WentWrong):
+    """Zappa still waited for something that will never come."""
 
 
 class Zappa:
@@ -37,21 +43,28 @@ class Zappa:
             with said.open("wb") as output:
                 started = child.start(command, output=output, folder=Path(folder), environment=dict(os.environ))
                 try:
-                    code = self._ended(started)
-                except BaseException:
-                    started.terminate()
-                    started.wait()
-                    raise
+                    has_ended = self._waited(started)
+                finally:
+                    if started.poll() is None:
+                        started.terminate()
+                        started.wait()
             told = said.read_text(errors="replace")
-        if code or "Traceback" in told:
+        if not has_ended:
+            raise Endless(f"zappa {words[0]} {words[1]} has not ended within {ENDED} s:\n{told[-3000:]}")
+        if started.returncode or "Traceback" in told:
             raise WentWrong(f"zappa {words[0]} {words[1]} failed:\n{told[-3000:]}")
 
-    def _ended(self, started: subprocess.Popen[bytes]) -> int:
-        while True:
+    def _waited(self, started: subprocess.Popen[bytes]) -> bool:
+        """Whether it has ended in time. Raises Lost."""
+        deadline = time.monotonic() + ENDED
+        while time.monotonic() < deadline:
             try:
-                return started.wait(LOOKED)
+                started.wait(LOOKED)
             except subprocess.TimeoutExpired:
                 self._turn.check()
+            else:
+                return True
+        return False
 
 
 def configuration(settings: Mapping[str, Any]) -> dict[str, Any]:

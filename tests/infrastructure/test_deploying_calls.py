@@ -709,6 +709,7 @@ def test_what_an_update_left_unfinished_is_waited_for(aws: Aws, commands: list[t
     unfinished = {"State": "Active", "LastUpdateStatus": "InProgress"}
     slept = {"State": "Inactive", "LastUpdateStatus": "Successful"}  # for weeks: it is no reason to wait
     is_there(aws, "vibecode-dev-worker", {"State": "Pending"}, unfinished, slept)
+    is_there(aws, "vibecode-dev-worker", unfinished, slept)  # of what Zappa has told it
 
     assert Functions(aws.account, Turn()).put("worker", "releases/x.zip") == "zappa update"
 
@@ -724,36 +725,106 @@ def test_a_function_that_could_not_be_made_is_named(aws: Aws, commands: list[tup
     assert commands == []
 
 
-def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_alone(
+def test_settings_that_lambda_does_not_take_are_no_success_and_what_failed_before_is_no_hindrance(
     aws: Aws, commands: list[tuple[str, ...]]
 ) -> None:
-    for _ in range(2):
-        is_there(aws, "vibecode-dev", {"State": "Active"})
-        for status in ("CREATE_IN_PROGRESS", "CREATE_COMPLETE"):  # Zappa's own
-            stack = {"StackName": "vibecode-dev", "CreationTime": NOW, "StackStatus": status}
-            aws("cloudformation").add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "vibecode-dev"})
-        aws("apigateway").add_response("get_rest_apis", {"items": [{"id": "1", "name": "another"}]}, {})
+    failed = {
+        "State": "Active",
+        "LastUpdateStatus": "Failed",
+        "LastUpdateStatusReason": "No subnet has an address left",
+    }
+    fine = {"State": "Active", "LastUpdateStatus": "Successful"}
+    is_there(aws, "vibecode-dev-worker", fine, {"State": "Active", "LastUpdateStatus": "InProgress"}, failed)
+    is_there(aws, "vibecode-dev-worker", failed, fine)
 
-    with pytest.raises(Refused, match=r"no API of that name is there.*aws lambda delete-function"):
-        Functions(aws.account, Turn()).put("web", "releases/x.zip")
-    assert commands == []
+    with pytest.raises(WentWrong, match="vibecode-dev-worker could not be given its settings: No subnet has an"):
+        Functions(aws.account, Turn()).put("worker", "releases/x.zip")
+    Functions(aws.account, Turn()).put("worker", "releases/x.zip")
 
+    assert len(commands) == 2
+
+
+def has_api(aws: Aws, *statuses: str, api: str = "") -> None:
+    """The web function, Zappa's stack as it comes to this status, and the API, where there is one of its name."""
+    is_there(aws, "vibecode-dev", {"State": "Active"})
+    for status in statuses:
+        aws.is_now(status, "vibecode-dev")
+    found = [{"id": "1", "name": "another"}, *([{"id": api, "name": "vibecode-dev"}] if api else [])]
+    aws("apigateway").add_response("get_rest_apis", {"items": found}, {})
+
+
+@pytest.mark.parametrize("status", ["", "ROLLBACK_COMPLETE", "CREATE_FAILED"])
+def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_with_what_is_left_of_its_stack(
+    aws: Aws, commands: list[tuple[str, ...]], status: str
+) -> None:
+    if status:
+        has_api(aws, "ROLLBACK_IN_PROGRESS", status)
+        aws("cloudformation").add_response("delete_stack", {}, {"StackName": "vibecode-dev"})
+        aws.is_now("DELETE_IN_PROGRESS", "vibecode-dev")
+        aws.is_now("", "vibecode-dev")
+    else:
+        has_api(aws, "")
     aws("lambda").add_response("delete_function", {}, {"FunctionName": "vibecode-dev"})
+    is_there(aws, "vibecode-dev", {"State": "Active"})
+
     assert Functions(aws.account, Turn()).put("web", "releases/x.zip", first=True) == "zappa deploy"
 
 
-def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
-    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("status", ["", "ROLLBACK_COMPLETE"])
+def test_a_later_deploy_deletes_nothing_of_the_sort_and_says_what_helps(
+    aws: Aws, commands: list[tuple[str, ...]], status: str
 ) -> None:
+    has_api(aws, status)
+
+    with pytest.raises(Refused, match=r"No API .* is there.*delete-stack .*aws lambda delete-function"):
+        Functions(aws.account, Turn()).put("web", "releases/x.zip")
+
+    has_api(aws, "UPDATE_ROLLBACK_FAILED", api="id")
+    with pytest.raises(Refused, match=r"stack vibecode-dev is UPDATE_ROLLBACK_FAILED: .*continue its roll-back"):
+        Functions(aws.account, Turn()).put("web", "releases/x.zip")
+    assert commands == []
+
+
+@pytest.fixture
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A `zappa` that never ends: it says by a file when it has begun, and by another when it was told to end."""
     begun, ended = tmp_path / "begun", tmp_path / "ended"
-    (tmp_path / "zappa").write_text(f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\ntouch {begun}\nsleep 60 & wait\n")
+    script = f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\necho Waiting\ntouch {begun}\nsleep 60 & wait\n"
+    (tmp_path / "zappa").write_text(script)
     (tmp_path / "zappa").chmod(0o755)
     monkeypatch.setattr(zappa, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
     monkeypatch.setattr(zappa, "LOOKED", 0.05)
     monkeypatch.setattr(Zappa, "settings", lambda _: {})
+    return begun, ended
+
+
+def test_zappa_is_ended_when_the_stage_is_no_longer_ours(aws: Aws, endless: tuple[Path, Path]) -> None:
+    begun, ended = endless
 
     with pytest.raises(Lost):
         Zappa(aws.account, Turn(lambda: not begun.exists())).run("update", "dev")
+
+    assert ended.exists()
+
+
+def test_zappa_is_ended_when_it_waits_for_what_never_comes_and_its_stack_says_why(
+    aws: Aws, endless: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = endless
+    now = iter([0.0, 0.0])  # when it begins; then time passes when it has begun
+    monkeypatch.setattr(
+        zappa, "time", SimpleNamespace(monotonic=lambda: next(now, zappa.ENDED * float(begun.exists())))
+    )
+    has_api(aws, "UPDATE_COMPLETE", api="id")
+    aws.is_now("UPDATE_ROLLBACK_COMPLETE", "vibecode-dev")
+    why = ("Method", "UPDATE_FAILED", "Too many requests")
+    aws.has_events(why, ("vibecode-dev", "UPDATE_IN_PROGRESS", "User Initiated"), of="vibecode-dev")
+
+    said = (
+        r"update dev has not ended within 1800 s:\nWaiting\n+vibecode-dev is UPDATE_ROLLBACK_COMPLETE: Method: Too many"
+    )
+    with pytest.raises(WentWrong, match=said):
+        Functions(aws.account, Turn()).put("web", "releases/x.zip")
 
     assert ended.exists()
 
