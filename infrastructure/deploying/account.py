@@ -34,6 +34,10 @@ class Account:
         self._make = make
         self._made: dict[tuple[str, str], Any] = {}
 
+    def of(self, stage: Stage) -> "Account":
+        """The same account, as another stage sees it."""
+        return Account(stage, self._make)
+
     def client(self, service: str, region: str = REGION) -> Any:
         """boto3's client of a service, which asks again where AWS is away for a moment."""
         if (service, region) not in self._made:

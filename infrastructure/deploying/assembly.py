@@ -19,6 +19,9 @@ AFTER_ZAPPA = (
     "observability-worldwide",
 )  # the first once more: now it knows the API
 
+# What parameters.py tells stacks that have to be told, and cannot before there is an API, and a secret.
+TOLD_LATER = frozenset({"ApiId", "OriginSecretSha256"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infrastructure.deploying.account import Account, Refused
-from infrastructure.deploying.assembly import Template, imported, with_other_names
+from infrastructure.deploying.assembly import TOLD_LATER, Template, imported, with_other_names
 from infrastructure.deploying.changes import Changes
 from infrastructure.deploying.cloudformation import About, Stack, exports_of, mend, stands, status_of, told_to
 
@@ -28,12 +28,15 @@ class Stacks:
     _unforeseen: set[str] = field(default_factory=set)
 
     def plan(self) -> dict[str, Changes]:
-        """What would change, stack by stack, as they are now. Raises Refused for what nobody will ever tell a stack.
+        """What would change, stack by stack, when nothing is in progress any more. Changes nothing.
 
         A new stack is told by its template alone. What needs something that a stack before it is only about to put out
-        cannot be asked yet: it is looked at when it is its turn.
+        cannot be asked yet: it is looked at when it is its turn. Raises Refused for a stack that is stuck, and for what
+        nobody will ever tell one.
         """
-        there = self._all()
+        there = {what: self._stack(what).settled() for what in self.templates}
+        if stuck := [said for what, about in there.items() for said in self._trouble(what, about)]:
+            raise Refused("\n".join(stuck))
         known, exports = self._known(there), {name for about in there.values() for name in exports_of(about)}
         self._check_exports(there)
         coming: set[str] = set()
@@ -41,6 +44,7 @@ class Stacks:
         for what, template in self.templates.items():
             about = there[what]
             if not stands(about):
+                self._missing(template, {}, {*known, *exports, *TOLD_LATER}, coming)
                 changes[what] = Changes(new_stack=template.resources)
             elif waits_for := self._missing(template, about, {*known, *exports}, coming):
                 self._unforeseen.add(what)
@@ -93,10 +97,12 @@ class Stacks:
 
     def trouble(self) -> Iterator[str]:
         """Which stacks cannot be deployed as they are, after waiting for what CloudFormation is still doing."""
-        for what, template in self.templates.items():
-            status = status_of(self._stack(what).settled())
-            if status.endswith("_FAILED"):
-                yield f"{template.name} is {status}: {mend(status)}"
+        for what in self.templates:
+            yield from self._trouble(what, self._stack(what).settled())
+
+    def _trouble(self, what: str, about: About) -> Iterator[str]:
+        if (status := status_of(about)).endswith("_FAILED"):
+            yield f"{self.templates[what].name} is {status}: {mend(status)}"
 
     def _stack(self, what: str) -> Stack:
         template = self.templates[what]

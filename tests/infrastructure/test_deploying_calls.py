@@ -35,6 +35,7 @@ from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import Deploy, Tools, roll_back
 from infrastructure.deploying.waiting import Turn
 from infrastructure.deploying.zappa import Zappa
+from infrastructure.judging import SNAPSHOTS
 
 NUMBER = "123456789012"
 NAME = "vibecode-dev-network"
@@ -313,6 +314,17 @@ def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.Monkey
     assert heard == [f"{NAME} is CREATE_IN_PROGRESS"], "and then again after half a minute"
 
 
+def test_whoever_plans_without_asking_first_waits_all_the_same_and_is_told(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
+    for status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED"):
+        aws.is_now(status)
+
+    with pytest.raises(Refused, match=f"{NAME} is UPDATE_ROLLBACK_FAILED: .*continue its roll-back"):
+        Stacks(aws.account, {"network": NETWORK}).plan()
+
+
 @pytest.mark.parametrize(
     ("status", "helps"),
     [
@@ -357,6 +369,32 @@ def test_a_plan_refuses_what_only_a_later_stack_puts_out(aws: Aws, needs: dict[s
 
     with pytest.raises(Refused, match=f"{NAME} needs ApiId, which no stack before it puts out"):
         Stacks(aws.account, {each.what: each for each in both}).plan()
+
+
+@pytest.mark.parametrize("needs", [
+    {"Parameters": {"Lost": {"Type": "String"}}},
+    {"Resources": {"A": {"Type": "AWS::SSM::Parameter", "Properties": {"Value": {"Fn::ImportValue": "Lost"}}}}},
+])  # fmt: skip
+def test_a_plan_of_a_new_stage_refuses_what_nobody_puts_out(aws: Aws, needs: dict[str, Any]) -> None:
+    both = [named("network", Outputs={"Found": {"Value": "x"}}), named("data", **needs)]
+    for each in both:
+        aws.is_now("", each.name)
+
+    with pytest.raises(Refused, match="vibecode-dev-data needs Lost, which no stack before it puts out"):
+        Stacks(aws.account, {each.what: each for each in both}).plan()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_plan_of_a_new_stage_finds_all_that_its_stacks_need(aws: Aws, stage: str) -> None:
+    templates = {}
+    for what in dict.fromkeys((*assembly.BEFORE_ZAPPA, *assembly.AFTER_ZAPPA)):
+        name = f"{STAGES[stage].prefix}-{what}"
+        templates[what] = replace(NETWORK, what=what, name=name, body=(SNAPSHOTS / f"{name}.json").read_text())
+        aws.is_now("", name)
+
+    found = Stacks(aws.account, templates).plan()
+
+    assert all(changes.new_stack for changes in found.values())
 
 
 def test_what_nobody_tells_stays_as_it_was_and_only_what_is_new_has_its_default(aws: Aws) -> None:
