@@ -178,7 +178,7 @@ def _templates(arguments: argparse.Namespace, account: Account) -> Iterator[dict
     from infrastructure.app import synthesize  # it takes seconds to load
 
     with tempfile.TemporaryDirectory(prefix="vibecode-stacks-") as folder:
-        synthesize(Path(folder), [stage])
+        synthesize(Path(folder), [stage], judged=False)
         yield assembly.read(Path(folder), stage.name, stage.prefix)
 
 
