@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from infrastructure.config import REGION
 from infrastructure.deploying.account import Account, Refused, WentWrong, code_of
-from infrastructure.deploying.cloudformation import WENT_BACK, Stack, mend, status_of
+from infrastructure.deploying.cloudformation import Stack, status_of
 from infrastructure.deploying.waiting import SETTLED, Turn
 from infrastructure.deploying.zappa import Endless, Zappa, configuration, inherited
 
@@ -56,7 +56,7 @@ class Functions:
 
         Nobody asks it but we. It goes at the end, and so does one of a run that was killed.
         """
-        name = f"{self.account.stage.prefix}-{NEXT}"
+        name = self._beside
         self._make(
             FunctionName=name,
             Code={"S3Bucket": self.account.bucket("packages"), "S3Key": package},
@@ -69,6 +69,14 @@ class Functions:
         finally:
             if self.turn.is_ours():  # else it is the one of whoever deploys now
                 self._delete(name)
+
+    def clear_beside(self) -> str:
+        """Delete the one beside that a deploy has left which was killed, and which nobody deploys over."""
+        return "gone" if self._delete(self._beside) else "none was left"
+
+    @property
+    def _beside(self) -> str:
+        return f"{self.account.stage.prefix}-{NEXT}"
 
     def api(self) -> str:
         """The id of the API that Zappa made; empty where there is none."""
@@ -102,16 +110,14 @@ class Functions:
         A ``first`` deploy that was cut off, or whose API could not be made, leaves what nobody has ever asked.
         """
         name, stack = self.name(WEB), self._api_stack()
-        status, api = status_of(stack.settled()), self.api()
-        if status in {"", *WENT_BACK} and (api or not there):
+        status = status_of(stack.settled())
+        if self.api() or not (there or status):
             return there
         if first:
             if status:
                 stack.clear()
             self._delete(name)
             return False
-        if api:
-            raise Refused(f"Zappa's stack {name} is {status}: {mend(status)}")
         raise Refused(
             f"No API of the name {name} is there, and Zappa's stack is {status or 'gone'}. Make API and function anew: "
             f"aws cloudformation delete-stack --stack-name {name}; aws lambda delete-function --function-name {name}; "
@@ -151,12 +157,15 @@ class Functions:
             else:
                 return
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, name: str) -> bool:
+        """Whether there was one."""
         try:
             self._lambda.delete_function(FunctionName=name)
         except ClientError as error:
             if code_of(error) != "ResourceNotFoundException":
                 raise
+            return False
+        return True
 
     def check_code(self, sha256: str) -> None:
         """Both functions have this package, to the byte: also where a deploy whose lock was broken ran on a little."""

@@ -141,6 +141,7 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         put(WORKER, THE_WORKER),
         *([_run_image(tools.stacks, then, now)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
+        Step(name="nothing beside", do=tools.functions.clear_beside),
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 from accounts.authentication import KeySet
 from infrastructure.database_roles import statements
 from tests.in_process import FULL
-from tests.infrastructure.stage_here import NEXT, PREFIX, WAITING, WORKER, Blow, StageHere, stage_here
+from tests.infrastructure.stage_here import NEXT, PACKAGES, PREFIX, WAITING, WORKER, Blow, StageHere, stage_here
 from vibecode.resources import LOCAL_ACCOUNT
 
 BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front", "stack identity", "stack runtime",
@@ -23,7 +23,7 @@ BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front",
 AFTER = ["worker", "web: the switch", "stack front, after Zappa", "stack integrations, after Zappa", "smoke test"]
 FIRST = [*BEFORE, *AFTER, "figures"]
 LATER = [*BEFORE, *AFTER]
-BACK = ["static files", "web: the switch", "worker", "smoke test"]
+BACK = ["static files", "web: the switch", "worker", "smoke test", "nothing beside"]
 
 
 @pytest.fixture
@@ -127,6 +127,18 @@ def killed(stage: StageHere, chain: list[Blow], *command: str, release: str = ""
     assert done.returncode == 0, f"{chain}\n{done.stdout}"
 
 
+def leave_beside(stage: StageHere) -> None:
+    """A function beside the others, as a deploy leaves it that is killed."""
+    told = stage.client("lambda").get_function_configuration(FunctionName=WORKER)
+    stage.client("lambda").create_function(
+        FunctionName=NEXT,
+        Runtime=told["Runtime"],
+        Role=told["Role"],
+        Handler=told["Handler"],
+        Code={"S3Bucket": PACKAGES, "S3Key": next(key for key in stage.keys("packages") if key.endswith(".zip"))},
+    )
+
+
 def test_a_first_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
     first: First, empty: StageHere, seed: int
 ) -> None:
@@ -171,11 +183,12 @@ def test_a_rollback_that_is_killed_within_its_steps_goes_on_to_the_end(
     stage: StageHere, there_and_back: There, seed: int, turn: int
 ) -> None:
     now = next(each for each in stage.record["releases"] if each["name"] == stage.record["current"])
+    leave_beside(stage)
 
     killed(stage, blows(BACK, there_and_back.going_back, random.Random(seed + turn), 1), "rollback")
 
     assert stage.releases == (now["previous"],) * 2
-    assert stage.functions == {PREFIX, WORKER}
+    assert stage.functions == {PREFIX, WORKER}, "also what a deploy left that was killed, and that nobody deployed over"
     assert stage.record["attempt"] is None
     assert stage.record["current"] == now["previous"]
 
