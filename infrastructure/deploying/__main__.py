@@ -16,15 +16,17 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import REGION, STAGES
-from infrastructure.deploying import stacks as assembly
-from infrastructure.deploying.account import Account, Refused, whoever
-from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying import assembly
+from infrastructure.deploying.account import Account, Refused, WentWrong, whoever
+from infrastructure.deploying.cloudformation import StackFailed
+from infrastructure.deploying.functions import Functions
+from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.parameters import told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import BEGUN, KEY, LEASE, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package, tagging
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import StackFailed, Stacks
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import (
     SWITCHES,
     Deploy,
@@ -36,6 +38,7 @@ from infrastructure.deploying.steps import (
     roll_back,
     take,
 )
+from infrastructure.deploying.waiting import Turn
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -79,9 +82,9 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        functions = Functions(account, record.still_ours, say.line)
         stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
-        stacks.told |= told(stacks, functions, release.name, switched=False)
+        tools = _tools(stacks, record, arguments, say)
+        stacks.told |= told(stacks, tools.functions, release.name, switched=False)
         known = record.releases.get(release.name)
         if known and known.source != release.source:
             raise Refused(f"{release.name} was deployed with other code ({known.source}): choose another tag.")
@@ -96,15 +99,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         if not account.has_packages:
             # Without its bucket there is no lock yet. Of two first deploys CloudFormation lets one make this stack.
             say.step("stack foundation", lambda: stacks.apply("foundation", plan.lost))
-        tools = Tools(
-            stacks=stacks,
-            functions=functions,
-            bucket=Bucket(account),
-            record=record,
-            agreed=plan.lost,
-            package=arguments.package,
-            patience=arguments.patience,
-        )
+        tools = replace(tools, agreed=plan.lost, package=arguments.package)
         with _locked(record, arguments, say):
             _check_nobody_was_faster(plan, record)
             if _resumed(record, release) is None:
@@ -128,8 +123,8 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     way = _way_back(record)
     if arguments.to not in {"", way.then.name}:
         raise Refused(f"The way back from {way.leaves} leads to {way.then.name}, not to {arguments.to}.")
-    bucket = Bucket(account)
-    if not bucket.has(way.then.package):
+    tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
+    if not tools.bucket.has(way.then.package):
         raise Refused(f"The package of {way.then.name} is gone ({way.then.package}); deploy its commit instead.")
     number, who = account.identity
     say.line(f"{account.stage.name} in account {number}, {REGION}", "bold")
@@ -142,10 +137,6 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
         say.line(f"    stays: {migration}", "dim")
     say.line("  stacks and schema stay as they are: migrations have only expanded it")
     _ask(arguments, f"Bring {way.then.name} back?")
-    functions = Functions(account, record.still_ours, say.line)
-    tools = Tools(
-        stacks=Stacks(account, {}), functions=functions, bucket=bucket, record=record, patience=arguments.patience
-    )
     with _locked(record, arguments, say):
         if _way_back(record) != way:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
@@ -195,8 +186,7 @@ def _end_way_back(attempt: Attempt, record: Record, arguments: argparse.Namespac
     if arguments.command == "deploy" and arguments.plan:
         return
     _ask(arguments, f"Bring {there.name} back?")
-    functions = Functions(account, record.still_ours, say.line)
-    tools = Tools(stacks=Stacks(account, {}), functions=functions, bucket=Bucket(account), record=record)
+    tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
     with _locked(record, arguments, say):
         if record.attempt != attempt:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
@@ -206,6 +196,18 @@ def _end_way_back(attempt: Attempt, record: Record, arguments: argparse.Namespac
 
 
 # --- the parts of both -----------------------------------------------------------------------------------------------
+def _tools(stacks: Stacks, record: Record, arguments: argparse.Namespace, say: Say) -> Tools:
+    functions = Functions(stacks.account, Turn(record.still_ours))
+    return Tools(
+        stacks=stacks,
+        functions=functions,
+        operations=Operations(functions, say.line),
+        bucket=Bucket(stacks.account),
+        record=record,
+        patience=arguments.patience,
+    )
+
+
 @contextmanager
 def _templates(arguments: argparse.Namespace, account: Account) -> Iterator[dict[str, assembly.Template]]:
     stage = account.stage
@@ -215,7 +217,7 @@ def _templates(arguments: argparse.Namespace, account: Account) -> Iterator[dict
     from infrastructure.app import synthesize  # it takes seconds to load
 
     with tempfile.TemporaryDirectory(prefix="vibecode-stacks-") as folder:
-        synthesize(Path(folder))
+        synthesize(Path(folder), [stage], judged=False)
         yield assembly.read(Path(folder), stage.name, stage.prefix)
 
 

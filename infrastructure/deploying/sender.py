@@ -4,17 +4,16 @@ import time
 from collections.abc import Callable
 
 from infrastructure.deploying.account import Account, Refused
-from infrastructure.deploying.record import Lost
+from infrastructure.deploying.waiting import Turn
 
 WAITED = 1800  # seconds: SES mostly finds the records of a zone within minutes
-PAUSE = 15
 SAID = 60  # seconds between two lines on it
 
 
-def wait_for_sender(account: Account, ours: Callable[[], bool], tell: Callable[[str], object]) -> str:
+def wait_for_sender(account: Account, turn: Turn, tell: Callable[[str], object]) -> str:
     """Wait until SES has verified the stage's domain, by the records that the stack `messaging` has made.
 
-    Raises Refused where it does not, Lost where the stage is no longer ``ours`` to deploy. SES looks for 72 hours:
+    Raises Refused where it does not, and Lost. SES looks for 72 hours:
     https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html
     """
     domain, began, said = account.stage.domain, time.monotonic(), 0
@@ -32,6 +31,4 @@ def wait_for_sender(account: Account, ours: Callable[[], bool], tell: Callable[[
         if waited >= said * SAID:
             tell(f"SES looks for the records of {domain}: {status}" + (f", {waited:.0f} s" if said else ""))
             said += 1
-        time.sleep(PAUSE)
-        if not ours():
-            raise Lost("Somebody else deploys this stage by now.")
+        turn.wait()

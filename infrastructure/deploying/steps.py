@@ -5,17 +5,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infrastructure.deploying.account import Account
+from infrastructure.deploying.assembly import AFTER_ZAPPA, BEFORE_ZAPPA
 from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import WEB, WORKER, Functions
 from infrastructure.deploying.images import look_for, run_image
+from infrastructure.deploying.operations import Operations
+from infrastructure.deploying.pages import smoke_test, try_out
 from infrastructure.deploying.parameters import told
 from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.sender import wait_for_sender
-from infrastructure.deploying.stacks import AFTER_ZAPPA, BEFORE_ZAPPA, Stacks
+from infrastructure.deploying.stacks import Stacks
 
 THE_CONTAINERS, THE_WORKER, THE_SWITCH = "containers", "worker", "web: the switch"
 SWITCHES = {THE_CONTAINERS, THE_WORKER, THE_SWITCH}
@@ -37,6 +39,7 @@ class Tools:
 
     stacks: Stacks
     functions: Functions
+    operations: Operations
     bucket: Bucket
     record: Record
     agreed: Sequence[str] = ()  # what may be lost, as the plan showed it
@@ -65,7 +68,7 @@ class Deploy:
         is_first = self._before is None
         return [
             *before,
-            Step(name="secrets", do=lambda: complete_settings(account, tools.functions.hand_over())),
+            Step(name="secrets", do=lambda: complete_settings(account, account.hand_over())),
             Step(name="database roles", do=lambda: make_roles(account)),
             *([Step(name="image", do=lambda: look_for(account, self._release.name))] if account.stage.batch else []),
             Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
@@ -77,7 +80,7 @@ class Deploy:
             self._put(WEB, THE_SWITCH),
             *after,
             Step(name="smoke test", do=lambda: _smoke(tools, self._release, is_first=is_first)),
-            *([Step(name="figures", do=tools.functions.rebuild_figures)] if is_first else []),
+            *([Step(name="figures", do=tools.operations.rebuild_figures)] if is_first else []),
         ]
 
     @property
@@ -87,9 +90,9 @@ class Deploy:
 
     def _before_zappa(self, what: str) -> Iterator[Step]:
         """A stack; the one with the pool when SES knows who mails to its people."""
-        stacks, record = self._tools.stacks, self._tools.record
+        stacks, turn = self._tools.stacks, self._tools.functions.turn
         if what == "identity" and stacks.account.stage.domain:
-            yield Step(name="sender", do=lambda: wait_for_sender(stacks.account, record.still_ours, stacks.hear))
+            yield Step(name="sender", do=lambda: wait_for_sender(stacks.account, turn, stacks.hear))
         yield self._stack(what, f"stack {what}", switched=False)
 
     def _stack(self, what: str, name: str, *, switched: bool) -> Step:
@@ -105,20 +108,20 @@ class Deploy:
         return self._release.package
 
     def _migrate(self) -> str:
-        applied = self._tools.functions.migrate(self._release.package)
+        applied = self._tools.operations.migrate(self._release.package)
         known = self._release.migrations
         self._tools.record.learn(replace(self._release, migrations=(*known, *applied)))
         return f"{len(applied)} applied"
 
     def _try_out(self) -> str:
         patience = self._tools.patience if self._tools.patience is not None else 60
-        return self._tools.functions.try_out(self._release.name, self._release.package, patience)
+        return try_out(self._tools.functions, self._release.name, self._release.package, patience)
 
     def _containers(self) -> Iterator[Step]:
         """What runs long has the release when its schema is there, as the worker."""
-        account, before = self._tools.stacks.account, self._before
-        if account.stage.batch:
-            yield _run_image(account, self._release, before)
+        tools, before = self._tools, self._before
+        if tools.stacks.account.stage.batch:
+            yield _run_image(tools.stacks, self._release, before)
 
     def _put(self, which: str, name: str) -> Step:
         functions, before = self._tools.functions, self._before
@@ -148,16 +151,18 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
-        *([_run_image(account, then, again)] if account.stage.batch else []),
+        *([_run_image(tools.stacks, then, again)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
+        Step(name="nothing beside", do=tools.functions.clear_beside),
     ]
 
 
-def _run_image(account: Account, wanted: Release, before: Release | None) -> Step:
+def _run_image(stacks: Stacks, wanted: Release, before: Release | None) -> Step:
+    account, hear = stacks.account, stacks.hear
     return Step(
         name=THE_CONTAINERS,
-        do=lambda: run_image(account, wanted.name),
-        undo=(lambda: run_image(account, before.name)) if before else None,
+        do=lambda: run_image(account, wanted.name, hear),
+        undo=(lambda: run_image(account, before.name, hear)) if before else None,
     )
 
 
@@ -165,7 +170,7 @@ def _smoke(tools: Tools, release: Release, *, is_first: bool) -> str:
     """CloudFront takes minutes for what is new; where customers already buy, a minute is long."""
     patience = tools.patience if tools.patience is not None else 900 if is_first else 60
     tools.functions.check_code(release.sha256)
-    return tools.functions.smoke_test(release.name, patience)
+    return smoke_test(tools.functions, release.name, patience)
 
 
 # --- how they are taken ----------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front",
 AFTER = ["worker", "web: the switch", "stack front, after Zappa", "stack integrations, after Zappa", "smoke test"]
 FIRST = [LOCK, BEGINNING, *BEFORE, *AFTER, "figures", END]
 LATER = [LOCK, BEGINNING, *BEFORE, *AFTER, END]
-ROLLBACK = [LOCK, BEGINNING, "static files", "web: the switch", "worker", "smoke test", END]
+ROLLBACK = [LOCK, BEGINNING, "static files", "web: the switch", "worker", "smoke test", "nothing beside", END]
 
 
 @pytest.fixture
@@ -141,6 +141,18 @@ def killed(stage: StageHere, chain: list[Blow], *command: str, release: str = ""
     assert done.returncode == 0, f"{chain}\n{done.stdout}"
 
 
+def leave_beside(stage: StageHere) -> None:
+    """A function beside the others, as a deploy leaves it that is killed."""
+    told = stage.client("lambda").get_function_configuration(FunctionName=WORKER)
+    stage.client("lambda").create_function(
+        FunctionName=NEXT,
+        Runtime=told["Runtime"],
+        Role=told["Role"],
+        Handler=told["Handler"],
+        Code={"S3Bucket": PACKAGES, "S3Key": next(key for key in stage.keys("packages") if key.endswith(".zip"))},
+    )
+
+
 def test_a_first_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
     first: First, empty: StageHere, seed: int
 ) -> None:
@@ -189,13 +201,14 @@ def test_a_rollback_that_is_killed_within_its_steps_goes_on_to_the_end(
 ) -> None:
     now, chance = stage.record["current"], random.Random(seed + turn)
     before = next(each["previous"] for each in stage.record["releases"] if each["name"] == now)
+    leave_beside(stage)
     chain = blows(ROLLBACK[:-1], there_and_back.going_back, chance, 1)
     chain.append(Blow(step=END, call=1, after=chance.random() < 0.5))
 
     killed(stage, chain, "rollback", "--to", before)
 
     assert stage.releases == (before, before)
-    assert stage.functions == {PREFIX, WORKER}
+    assert stage.functions == {PREFIX, WORKER}, "also what a deploy left that was killed, and that nobody deployed over"
     assert (stage.record["current"], stage.record["attempt"], stage.record["lock"]) == (before, None, None)
 
 

@@ -19,9 +19,10 @@ from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import __main__ as command
 from infrastructure.deploying import releases
 from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.assembly import Template
 from infrastructure.deploying.record import Attempt, Held, Lost, Record, Release
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import Stacks, Template
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import finished
 from infrastructure.hand_over import REPOSITORY
 from vibecode import aws
