@@ -64,6 +64,7 @@ class Stage:
     smallest_acu: float
     largest_acu: float
     sleeps_after: int = 300
+    cluster_id: str = ""  # of a cluster that was restored under the name of one that is gone; docs/restoring.md
     readers: int
     proxied: bool
     backup_days: int
@@ -145,7 +146,7 @@ STAGES: Mapping[str, Stage] = {
             smallest_acu=0.5,
             largest_acu=4,
             readers=0,
-            proxied=True,
+            proxied=True,  # over a third of its bill; without, production would be the first to sign in through it
             backup_days=7,
             vault_locked=False,
             cached=False,

@@ -42,6 +42,10 @@ class Data(cdk.Stack):
     ) -> None:
         super().__init__(scope, name, **stack)
         self.cluster = self._cluster(stage, network, key)
+        self._cluster_id = self.cluster.cluster_resource_identifier
+        if stage.cluster_id:
+            self.export_value(self._cluster_id)  # of the one that is gone: stacks import it until they follow
+            self._cluster_id = stage.cluster_id
         self.proxy = self._proxy(network) if stage.proxied else None
         self.cache = self._cache(resources, network, key) if stage.cached else None
         self.connections = self._connections(resources, key)
@@ -55,7 +59,7 @@ class Data(cdk.Stack):
 
     def may_sign_in(self, role: str) -> list[str]:
         """The ARNs that let somebody sign in as a role of PostgreSQL: the application at the proxy, if there is one."""
-        door = self.cluster.cluster_resource_identifier
+        door = self._cluster_id
         if self.proxy and role == APPLICATION:
             door = cdk.Fn.select(6, cdk.Fn.split(":", self.proxy.db_proxy_arn))
         return [self._user(door, role)]
@@ -169,7 +173,7 @@ class Data(cdk.Stack):
                 iam.PolicyStatement(
                     sid="SignsInAsTheApplication",
                     actions=["rds-db:connect"],
-                    resources=[self._user(self.cluster.cluster_resource_identifier, APPLICATION)],
+                    resources=[self._user(self._cluster_id, APPLICATION)],
                 )
             ],
         )

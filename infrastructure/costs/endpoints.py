@@ -13,6 +13,10 @@ from infrastructure.costs.bill import GATEWAYS, GB
 from infrastructure.costs.prices import HOURS, prices
 from infrastructure.costs.usage import Traced, Usage, traced
 
+# Websocket APIs are asked over the internet alone; the endpoint is for private REST APIs:
+# https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/websocket-api.html
+OUTSIDE = {"execute-api"}
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -36,7 +40,7 @@ def break_even(zones: int = len(ZONES)) -> Decimal:
 
 
 def endpoints(usage: Usage, order: Traced | None = None) -> Sequence[Endpoint]:
-    """Every service that an order speaks to by NAT, the one with the most traffic first."""
+    """Every service that an order speaks to by NAT and could by an endpoint, the one with the most traffic first."""
     order = order or traced()
     even = break_even()
     found = [
@@ -47,6 +51,6 @@ def endpoints(usage: Usage, order: Traced | None = None) -> Sequence[Endpoint]:
             (even * GB / calls.bytes).quantize(Decimal(1)) if calls.bytes else None,
         )
         for service, calls in order.calls.items()
-        if service not in GATEWAYS
+        if service not in GATEWAYS | OUTSIDE
     ]
     return sorted(found, key=lambda each: (-each.gb, each.service))

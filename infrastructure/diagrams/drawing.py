@@ -13,7 +13,7 @@ MOVES = {
     "events:PutEvents": "puts facts",
     "states:StartExecution": "starts",
     "sns:Publish": "announces",
-    "ses:SendRawEmail": "writes letters",
+    "ses:SendRawEmail": "sends e-mails",
     "execute-api:ManageConnections": "pushes",
     "dynamodb:PutItem": "keeps tickets and connections",
 }
@@ -227,10 +227,17 @@ def table(stacks: Stacks) -> Iterator[str]:
         by_things: dict[tuple[str, str], list[str]] = {}
         for action, things in actions.items():
             service, _, verb = action.partition(":")
-            names = ", ".join(sorted({f"`{thing.name or service}`" for thing in things}))
+            names = ", ".join(sorted({f"`{_on(service, thing)}`" for thing in things}))
             by_things.setdefault((service, names), []).append(verb)
         for (service, names), verbs in sorted(by_things.items()):
             yield f"| {role} | {service} | {', '.join(verbs)} | {names.replace('`*`', 'all')} |"
+
+
+def _on(service: str, thing: Thing) -> str:
+    """What a right is on. Zappa's functions, and the bus, are called as all of the stage begins: that says nothing."""
+    if service == "logs" and thing.name in FUNCTIONS:
+        return f"log of {FUNCTIONS[thing.name]}"
+    return thing.name or TITLES.get(service, service)
 
 
 # --- Mermaid ---------------------------------------------------------------------------------------------------------

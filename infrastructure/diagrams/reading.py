@@ -116,7 +116,7 @@ class Stacks:
 
     def _short(self, text: str) -> str:
         """A name, or the part of an ARN that names something, without prefix, account and patterns."""
-        found = re.search(rf"{re.escape(self._prefix)}(?:-([\w-]*\w))?", text)
+        found = re.search(rf"{re.escape(self._prefix)}(?:-([\w-]*\w)|/(\w+))?", text)
         if found:
-            return (found[1] or "").removesuffix("-account")
+            return (found[1] or found[2] or "").removesuffix("-account")
         return re.sub(r".*:", "", text)

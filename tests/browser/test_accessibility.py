@@ -131,8 +131,9 @@ def test_a_parcel_is_sent_by_the_keyboard_alone(look: Looker, day: BusyDay) -> N
     window.page.get_by_label("Tracking").wait_for()
     tab_to(window, "tracking")
     keys.type("RM000000001GB")
-    keys.press("Enter")
-    window.page.get_by_text("RM000000001GB").first.wait_for()
+    with window.page.expect_navigation():
+        keys.press("Enter")
 
+    assert "RM000000001GB" in window.page.inner_text("#main")
     assert Shipment.objects.get(order=day.open_order).tracking == "RM000000001GB"
     assert window.is_clean()

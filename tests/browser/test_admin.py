@@ -1,6 +1,6 @@
 """The staff's desk in a real browser: signing in through Cognito, what can be done there, and what cannot."""
 
-from orders.models import Refund
+from orders.models import Order, Refund
 from tests.browser.busy_day import BusyDay, make_busy_day
 from tests.browser.windows import Look, Looker
 from tests.in_process import shelf
@@ -49,6 +49,32 @@ def test_stock_is_adjusted_and_an_order_cancelled_by_hand(look: Looker, shop: Sh
     window.page.get_by_role("button", name="Cancel the order", exact=True).click()
     window.page.get_by_text("Customer called").first.wait_for()
     assert shelf(product) == (25, 0)
+    assert window.is_clean()
+
+
+SENT_AT_ONCE = """() => new MutationObserver((_, watching) => {
+    const reason = document.querySelector("#dialog [name=reason]");
+    if (!reason) return;
+    watching.disconnect();
+    reason.value = "Sent at once";
+    reason.form.requestSubmit();
+}).observe(document.body, { childList: true, subtree: true })"""
+
+
+def test_a_dialog_is_heard_however_soon_it_is_sent(look: Looker, shop: Shop) -> None:
+    number = shop.buyer().order((shop.product(on_hand=3), 1)).json()["orderId"]
+    window = look()
+    sign_in(window)
+    window.go(f"/admin/orders/order/?q={number}")
+    window.page.get_by_role("link", name=number).first.click()
+    window.page.get_by_text("Cancel order").wait_for()
+    window.page.evaluate(SENT_AT_ONCE)
+
+    with window.page.expect_navigation():
+        window.page.get_by_text("Cancel order").click()
+
+    assert "Sent at once" in window.page.inner_text("#main")
+    assert Order.objects.get(number=number).status == "cancelled"
     assert window.is_clean()
 
 

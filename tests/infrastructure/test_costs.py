@@ -332,6 +332,13 @@ def test_a_stage_has_the_interface_endpoints_that_pay_and_no_others(stage: Any) 
     assert set(stage.interface_endpoints) == pays
 
 
+def test_what_no_endpoint_reaches_is_offered_none() -> None:
+    offered = {each.service for each in endpoints(Usage(orders=1, requests=1))}
+
+    assert offered == traced().calls.keys() - {"execute-api", "s3", "dynamodb"}
+    assert "execute-api" in traced().calls
+
+
 def test_with_enough_orders_an_endpoint_pays() -> None:
     service = next(iter(endpoints(Usage(orders=1, requests=1)))).service
     first = next(each for each in endpoints(Usage(orders=1, requests=1)) if each.service == service)

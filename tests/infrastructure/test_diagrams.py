@@ -114,11 +114,31 @@ def test_facts_go_by_rules_to_queues_and_from_there_to_functions() -> None:
 
 
 def test_who_may_what_is_told_without_what_is_denied() -> None:
-    assert list(drawing.table(stacks(**SHOP)))[2:] == ["| worker | events | PutEvents | `events` |"]
+    assert list(drawing.table(stacks(**SHOP)))[2:] == ["| worker | events | PutEvents | `bus` |"]
     assert list(drawing.callers(stacks(**SHOP)))[1:] == [
         '    aws-lambda["lambda"] -->|is| role-worker(role worker)',
         "    role-worker --> service-events[events]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("action", "of", "named"),
+    [
+        ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{PREFIX}:*"), "log of web"),
+        ("logs:PutLogEvents", arn("logs", f"log-group:/aws/lambda/{PREFIX}-worker:*"), "log of worker"),
+        ("secretsmanager:GetSecretValue", {"Ref": "Settings"}, "settings"),
+    ],
+)
+def test_what_a_right_is_on_is_said_where_its_name_is_hardly_more_than_the_stages(
+    action: str, of: dict[str, Any], named: str
+) -> None:
+    shop = copy.deepcopy(SHOP) | {"Settings": resource("AWS::SecretsManager::Secret", Name=f"{PREFIX}/settings")}
+    shop["Policy"]["Properties"]["PolicyDocument"]["Statement"] = [
+        {"Effect": "Allow", "Action": action, "Resource": of}
+    ]
+    service, _, verb = action.partition(":")
+
+    assert list(drawing.table(stacks(**shop)))[2:] == [f"| worker | {service} | {verb} | `{named}` |"]
 
 
 def test_a_policy_that_allows_more_is_seen() -> None:

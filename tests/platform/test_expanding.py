@@ -1,15 +1,18 @@
 """Migrations only expand: the linter refuses, example by example, what would break the release that runs beside it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from django.contrib.postgres.operations import AddIndexConcurrently, ValidateConstraint
 from django.db import connection, migrations, models
+from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.models.functions import Now
 
+from catalog.models import Product
 from vibecode.indexing import AddRule
 from vibecode.local import expanding
 from vibecode.local.expanding import ACCEPTED, FIRST, OURS, complaints, findings, lint_migrations
@@ -160,6 +163,14 @@ def do_something(apps: object, schema_editor: object) -> None:
     raise AssertionError("it was asked for its statements, and ran")
 
 
+class AskItself(migrations.RunSQL):
+    """What a migration might do past the editor that collects its statements."""
+
+    def database_forwards(self, _app_label: str, schema_editor: Any, _before: Any, _after: Any) -> None:
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute("UPDATE catalog_product SET name = 'asked, and ran'")
+
+
 DOUBLED = models.GeneratedField(expression=models.F("price") * 2, output_field=models.DecimalField(), db_persist=True)
 REFUSED_OPERATIONS: list[tuple[Operation | Sequence[Operation], str]] = [
     (migrations.RemoveField("product", "description"), "DROPS catalog_product.description"),
@@ -183,6 +194,8 @@ REFUSED_OPERATIONS: list[tuple[Operation | Sequence[Operation], str]] = [
     (migrations.RunSQL(["-- of old\nDROP TABLE catalog_product"]), "DROPS catalog_product"),
     (migrations.RunPython(do_something), "OPAQUE do_something"),
     (migrations.SeparateDatabaseAndState([migrations.RunPython(do_something)]), "OPAQUE do_something"),
+    (AskItself("SELECT 1"), "OPAQUE AskItself"),
+    (migrations.SeparateDatabaseAndState([AskItself("SELECT 1")]), "OPAQUE AskItself"),
     (
         [AddRule("product", RULE), ValidateConstraint("product", RULE.name)],
         "VALIDATES catalog_product.product_price_is_tried",
@@ -221,6 +234,27 @@ ALLOWED_OPERATIONS: list[Operation] = [
 @pytest.mark.parametrize("operation", ALLOWED_OPERATIONS, ids=lambda operation: operation.describe())
 def test_operations_that_only_expand_are_let_through(operation: Operation) -> None:
     assert found_in(operation) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_goes_past_the_editor_is_not_done_by_asking(product: Callable[..., Product]) -> None:
+    for_sale = product()
+
+    found_in(AskItself("SELECT 1"))
+
+    for_sale.refresh_from_db()
+    assert for_sale.name != "asked, and ran"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_that_applies_itself_is_found() -> None:
+    def apply(self: Migration, state: Any, editor: Any, collect_sql: bool = False) -> Any:
+        return state
+
+    made = type("Migration", (Migration,), {"operations": (), "apply": apply})
+
+    found = findings(made("0099_tried", "catalog"), MigrationLoader(connection).project_state())
+    assert [str(finding) for finding in found] == ["OPAQUE apply"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vibecode.local import previous_release
-from vibecode.local.previous_release import MIGRATIONS, THEIR_TOOLS, CannotTell, checked_out, main
+from vibecode.local.folder import REPOSITORY
+from vibecode.local.previous_release import LEFT_OUT, MIGRATIONS, THEIR_TOOLS, CannotTell, checked_out, folders_of, main
 from vibecode.local.previous_release import previous_release as found_release
 
 NOBODY = {
@@ -79,6 +80,19 @@ def test_it_is_the_last_tag_and_never_what_is_checked_out(shop: Shop) -> None:
     assert found_release() == "release-10"
 
 
+def test_a_tag_on_the_merged_side_of_a_merge_counts(shop: Shop) -> None:
+    shop.git("tag", "release-1", "HEAD~2")
+    shop.git("switch", "--quiet", "--create", "mended", "HEAD~1")
+    (shop.folder / "mended.py").write_text("mended")
+    shop.git("add", ".")
+    shop.git("commit", "--message", "mended")
+    shop.git("tag", "release-2")
+    shop.git("switch", "--quiet", "main")
+    shop.git("merge", "--no-ff", "--message", "merged", "mended")
+
+    assert found_release() == "release-2"
+
+
 def test_without_a_tag_it_is_the_commit_before_the_last_migration(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found_release() == shop.git("rev-parse", "HEAD~2")
     clone(shop, monkeypatch)
@@ -120,6 +134,16 @@ def test_where_git_refuses_it_is_an_error(
 
     assert main() == 1
     assert "not a git repository" in capsys.readouterr().err
+
+
+def test_every_folder_of_its_tests_runs_that_is_not_left_out_with_a_reason(tmp_path: Path) -> None:
+    for test in ("of_tomorrow/test_it.py", "orders/desk/test_lists.py", "journeys/test_an_order_moves.py", "data/a.py"):
+        (tmp_path / "tests" / test).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tests" / test).touch()
+
+    assert folders_of(tmp_path) == ["tests/of_tomorrow", "tests/orders"]
+    assert [name for name in LEFT_OUT if not (REPOSITORY / "tests" / name).exists()] == []
+    assert {"tests/accounts", "tests/admin", "tests/faults", "tests/platform"} < set(folders_of(REPOSITORY))
 
 
 def test_its_code_meets_the_migrations_of_today(shop: Shop) -> None:

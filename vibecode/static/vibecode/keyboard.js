@@ -1,6 +1,9 @@
 // What unfold's pages lack for somebody without a mouse or without eyes: a way past the sidebar, a main part, keys for
 // what only hears clicks, and tables that scroll by the arrows.
 (() => {
+  // A dialog's form belongs to htmx once it can be seen: bound later, what is sent at once would go to the page below.
+  htmx.config.defaultSettleDelay = 0;
+
   const CLICKED = "a:not([href]), #header-inner span[x-on\\:click]"; // unfold's buttons, which Alpine listens to
   const SCROLLED = ".formset-wrapper, .overflow-x-auto, .overflow-auto";
 
