@@ -244,4 +244,4 @@ def mend(status: str) -> str:
     """What helps where CloudFormation is stuck."""
     if status in {"ROLLBACK_FAILED", "DELETE_FAILED"}:
         return "docs/deploy.md says how it is cleared (A first creation that failed)."
-    return "mend it in the console of CloudFormation (continue its roll-back), then run it again."
+    return "mend it in the console of CloudFormation (continue its rollback), then run it again."

@@ -91,6 +91,12 @@ def _name(name: str) -> str:
     return name
 
 
+def served(package: zipfile.ZipFile) -> set[str]:
+    """The names under which CloudFront has a package's static files. Maps are named there, and not in it."""
+    named: dict[str, str] = json.loads(package.read(MANIFEST))["paths"]
+    return {hashed for hashed in named.values() if not hashed.endswith(".map")}
+
+
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)  # noqa: S603, S607 -- our own words, whichever git there is
     if done.returncode:
@@ -149,7 +155,7 @@ class Bucket:
         bucket = self._account.bucket("static")
         there = self._names(bucket)
         with zipfile.ZipFile(BytesIO(found)) as opened:
-            hashed = set(json.loads(opened.read(MANIFEST))["paths"].values())
+            hashed = served(opened)
             for key in sorted(hashed - there):  # what is there has the same bytes, or its name would be another
                 self._s3.put_object(
                     Bucket=bucket,

@@ -227,7 +227,11 @@ class StageHere:
             written.writestr("zappa_settings.py", f"API_STAGE='{STAGE}'\n")
             written.writestr("staticfiles/shop.css", release)
             written.writestr(f"staticfiles/shop.{release}.css", release)
-            written.writestr("staticfiles/staticfiles.json", json.dumps({"paths": {"shop.css": f"shop.{release}.css"}}))
+            hashed = {
+                "shop.css": f"shop.{release}.css",
+                "shop.css.map": f"shop.css.{release}.map",
+            }  # the latter is gone
+            written.writestr("staticfiles/staticfiles.json", json.dumps({"paths": hashed}))
         return archive
 
     def command(self, what: str, *words: str, release: str = "") -> list[str]:

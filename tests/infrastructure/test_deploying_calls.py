@@ -322,14 +322,14 @@ def test_whoever_plans_without_asking_first_waits_all_the_same_and_is_told(
     for status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED"):
         aws.is_now(status)
 
-    with pytest.raises(Refused, match=f"{NAME} is UPDATE_ROLLBACK_FAILED: .*continue its roll-back"):
+    with pytest.raises(Refused, match=f"{NAME} is UPDATE_ROLLBACK_FAILED: .*continue its rollback"):
         Stacks(aws.account, {"network": NETWORK}).plan()
 
 
 @pytest.mark.parametrize(
     ("status", "helps"),
     [
-        ("UPDATE_ROLLBACK_FAILED", "continue its roll-back"),
+        ("UPDATE_ROLLBACK_FAILED", "continue its rollback"),
         ("ROLLBACK_FAILED", "docs/deploy.md says how it is cleared"),
     ],
 )
