@@ -76,7 +76,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         release = replace(release, stacks=digest)
         functions = Functions(account, Turn(record.still_ours))
         stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
-        stacks.told |= told(stacks, functions, release.name, switched=False)
+        stacks.told |= told(stacks, functions, switched=False)
         known = record.releases.get(release.name)
         if known and known.source != release.source:
             raise Refused(f"{release.name} was deployed with other code ({known.source}): choose another tag.")

@@ -71,7 +71,10 @@ def account(stage: StageHere, monkeypatch: pytest.MonkeyPatch) -> Account:
         what="pipeline", name="vibecode-pipeline", region=REGION, tags={}, protected=False, body=json.dumps(SMALL)
     )
     monkeypatch.setattr(pipeline, "_template", lambda _: small)
-    return Account(STAGES[DEPLOYED[0]], make)
+    monkeypatch.setattr(pipeline, "APPROVALS_TO", "")
+    stages = {name: replace(each, account="") for name, each in STAGES.items()}
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    return Account(stages[DEPLOYED[0]], make)
 
 
 def asked(*words: str) -> argparse.Namespace:
@@ -114,8 +117,8 @@ def test_another_repository_has_another_subject(account: Account, monkeypatch: p
 def test_a_stage_in_an_account_of_its_own_is_left_to_people(
     account: Account, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart = replace(STAGES[STAGE], account="999999999999")
-    monkeypatch.setattr(pipeline, "STAGES", {**STAGES, STAGE: apart})
+    apart = {name: replace(each, account="999999999999" if name == STAGE else "") for name, each in STAGES.items()}
+    monkeypatch.setattr(pipeline, "STAGES", apart)
     monkeypatch.setattr(pipeline, "DEPLOYED", ("staging", STAGE))
 
     pipeline.run(asked("--plan", "--repository", "us/shop"), account, Say())
