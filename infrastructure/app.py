@@ -125,6 +125,7 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         resources=resources,
         public_url=front.public_url,
         key=foundation.key,
+        own_addresses=network.own_addresses,
         **named("identity", "personal"),
     )
     runtime = Runtime(

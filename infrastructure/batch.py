@@ -28,6 +28,7 @@ MOST = 3  # containers side by side, as many as the function may have (vibecode/
 BUSY = 20  # messages: with more than these, all of them
 USER = 10001  # of the Dockerfile
 SHARED = "/mnt/shared"
+NO_IMAGE = "none"  # ImageTag, until a deploy tells the first
 SPOT_WARNING = 120  # seconds between AWS's warning and the end: the chunk in hand is done by then
 
 
@@ -57,7 +58,15 @@ class Batch(Construct):
             container_insights_v2=ecs.ContainerInsights.ENABLED,
             enable_fargate_capacity_providers=True,
         )
-        task = self._task(images, statements, environment)
+        tag = cdk.CfnParameter(
+            self,
+            "ImageTag",
+            description="Of the image in the repository: the release's",
+            allowed_pattern="[\\w.-]{1,128}",
+            default=NO_IMAGE,
+        )
+        tag.override_logical_id("ImageTag")
+        task = self._task(images, tag, statements, environment)
         service = ecs.FargateService(
             self,
             "Service",
@@ -72,21 +81,17 @@ class Batch(Construct):
             vpc_subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
             security_groups=[network.group(self, "batch")],
         )
-        # How many run is the scaling's to say: a count written here would end them at each release.
-        service.node.default_child.add_property_deletion_override("DesiredCount")
+        self._count(service, tag)
         self._scale(service)
 
     # --- the task ----------------------------------------------------------------------------------------------------
     def _task(
-        self, images: ecr.IRepository, statements: Statements, environment: Mapping[str, str]
+        self,
+        images: ecr.IRepository,
+        tag: cdk.CfnParameter,
+        statements: Statements,
+        environment: Mapping[str, str],
     ) -> ecs.FargateTaskDefinition:
-        tag = cdk.CfnParameter(
-            self,
-            "ImageTag",
-            description="Of the image in the repository: the release's",
-            allowed_pattern="[\\w.-]{1,128}",
-        )
-        tag.override_logical_id("ImageTag")
         logs = log_group(self, "Logs", f"/{self._resources.prefix}/batch", days=self._stage.log_days, key=self._key)
         shared = self._shared_files() if self._stage.shared_files else None
         may = [*statements, may_mount(shared)] if shared else statements
@@ -149,6 +154,21 @@ class Batch(Construct):
         return role
 
     # --- the service -------------------------------------------------------------------------------------------------
+    def _count(self, service: ecs.FargateService, tag: cdk.CfnParameter) -> None:
+        """How many run is the scaling's to say: a count written here would end them at each release.
+
+        ECS begins a new service with one where none is written. The first deploy has no image yet, no secret of
+        Stripe's and no schema: until it tells the image, none runs.
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecs-service.html
+        """
+        has_image = cdk.CfnCondition(
+            self, "HasImage", expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(tag.value_as_string, NO_IMAGE))
+        )
+        has_image.override_logical_id("HasImage")
+        service.node.default_child.add_property_override(
+            "DesiredCount", cdk.Fn.condition_if(has_image.logical_id, cdk.Aws.NO_VALUE, 0)
+        )
+
     def _scale(self, service: ecs.FargateService) -> None:
         """None while the queue is empty and nothing is in work; one for a few messages, all for many."""
         counts = {

@@ -10,6 +10,8 @@ from vibecode.resources import PROJECT, QUEUES
 REGION = "eu-north-1"
 ZONES = ("eu-north-1a", "eu-north-1b", "eu-north-1c")
 EDGE_REGION = "us-east-1"  # where CloudFront reads its certificates and its web ACL
+# When a database that sleeps is woken for the day's work, all of it: as its backup begins (data.py). EventBridge's UTC.
+WAKING = "cron(0 3 * * ? *)"
 APPROVALS_TO = ""  # the e-mail address of who lets a release into production
 # How many invocations of the worker queues may keep busy side by side: Lambda holds each queue to its own number
 # (integrations.py). Steps, schedules and websockets come on top, held by the account's limit alone.
@@ -60,7 +62,7 @@ class Stage:
     nat_gateways: int
     interface_endpoints: tuple[str, ...] = ()
 
-    # --- database: with 0 ACU it sleeps after `sleeps_after` seconds, and nothing scheduled may wake it
+    # --- database: with 0 ACU it sleeps after `sleeps_after` seconds, and the clock wakes it once a day (WAKING)
     smallest_acu: float
     largest_acu: float
     sleeps_after: int = 300
@@ -78,7 +80,7 @@ class Stage:
     log_days: int
     budget: int
     watched: Watched
-    sign_in_guarded: bool  # a web ACL of its own before the pool, for 7 USD a month
+    sign_in_guarded: bool  # a web ACL of its own before the pool, for 8 USD a month
     tracing_layer: str = ""  # ARN with its version: OpenTelemetry's layer in both functions (docs/decisions/0023)
 
     def __post_init__(self) -> None:

@@ -63,6 +63,10 @@ WITHOUT_NAME = (
 # What holds a shop's data or does its work, and has a name in every call: a role of a stage needs none but its own.
 DATA = ("dynamodb", "events", "lambda", "s3", "secretsmanager", "sns", "sqs", "ssm", "states")
 LIMIT = "boundary"  # how the policy is called after the stage; CloudFormation's role may not change it
+# API Gateway writes the logs of all APIs of an account and region by one role: whichever stage was deployed last.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+GATEWAY_LOGS = "live-GatewayLogs"  # how the name begins that CloudFormation gives the role, after the stage
+OF_LOGGING = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
 
 
 def limit_arn(stage: str, account: str) -> str:
@@ -90,7 +94,14 @@ def limiting(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
         on=["*"],
     )
     yield _deny("NoDataButItsOwn", [f"{service}:*" for service in DATA], on_all_but=_named(stage, account, DATA))
-    yield _only_of(stage)
+    yield _only_of(stage, but=OF_LOGGING)
+    gateway = f"arn:aws:iam::{account}:role/{PROJECT}-{stage}-{GATEWAY_LOGS}*"
+    yield _deny(
+        "NoLogsOfAnotherStageButApiGateways",
+        OF_LOGGING,
+        on=["*"],
+        conditions=_of_others(stage) | {"ArnNotLike": {"aws:PrincipalArn": gateway}},
+    )
 
 
 def creating(stage: str, account: str) -> Iterator[iam.PolicyStatement]:
@@ -323,10 +334,20 @@ def _database(resources: Resources) -> Iterator[iam.PolicyStatement]:
     )
 
 
-def _only_of(*stages: str) -> iam.PolicyStatement:
+def _only_of(*stages: str, but: Sequence[str] = ()) -> iam.PolicyStatement:
     """Whatever else is allowed: nothing that is tagged as another stage's, wherever a service lets tags decide."""
-    others = {"Null": {"aws:ResourceTag/stage": "false"}, "StringNotEquals": {"aws:ResourceTag/stage": list(stages)}}
-    return _deny("NothingOfAnotherStage", ["*"], on=["*"], conditions=others)
+    actions = {"not_actions": list(but)} if but else {"actions": ["*"]}
+    return iam.PolicyStatement(
+        sid="NothingOfAnotherStage",
+        effect=iam.Effect.DENY,
+        resources=["*"],
+        conditions=_of_others(*stages),
+        **actions,
+    )
+
+
+def _of_others(*stages: str) -> dict[str, object]:
+    return {"Null": {"aws:ResourceTag/stage": "false"}, "StringNotEquals": {"aws:ResourceTag/stage": list(stages)}}
 
 
 def _allow(

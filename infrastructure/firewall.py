@@ -88,7 +88,20 @@ def log_refusals(scope: Construct, construct_id: str, made: waf.CfnWebACL, group
     )
 
 
-def rate(most: int, *, but: str = "") -> waf.CfnWebACL.RuleProperty:
+def let_in(addresses: str) -> waf.CfnWebACL.RuleProperty:
+    """Lets in an IP set, by its ARN, before any other rule is asked."""
+    return waf.CfnWebACL.RuleProperty(
+        name="own",
+        priority=0,
+        statement=waf.CfnWebACL.StatementProperty(
+            ip_set_reference_statement=waf.CfnWebACL.IPSetReferenceStatementProperty(arn=addresses)
+        ),
+        action=waf.CfnWebACL.RuleActionProperty(allow={}),
+        visibility_config=_seen("own"),
+    )
+
+
+def rate(most: int, *, but: str = "", priority: int = 0) -> waf.CfnWebACL.RuleProperty:
     """Refuses an address that asks more often within the window; ``but`` is a pattern of paths that do not count."""
     scope_down = None
     if but:
@@ -104,7 +117,7 @@ def rate(most: int, *, but: str = "") -> waf.CfnWebACL.RuleProperty:
         )
     return waf.CfnWebACL.RuleProperty(
         name="rate",
-        priority=0,
+        priority=priority,
         statement=waf.CfnWebACL.StatementProperty(
             rate_based_statement=waf.CfnWebACL.RateBasedStatementProperty(
                 aggregate_key_type="IP", limit=most, evaluation_window_sec=WINDOW, scope_down_statement=scope_down

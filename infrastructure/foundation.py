@@ -25,7 +25,7 @@ from infrastructure.parts import (
 from vibecode.resources import Resources
 
 # Services that write for us into what the key encrypts, each only on behalf of this account.
-WRITERS = ("events", "cloudwatch", "budgets", "costalerts")
+WRITERS = ("events", "cloudwatch")
 # For a bus, and for its archive. https://docs.aws.amazon.com/eventbridge/latest/userguide/encryption-archives.html
 MORE = {"events": ("kms:DescribeKey", "kms:ReEncrypt*")}
 

@@ -42,16 +42,16 @@ class Identity(cdk.Stack):
         resources: Resources,
         public_url: str,
         key: kms.IKey,
+        own_addresses: str,
         **stack: Any,
     ) -> None:
         super().__init__(scope, name, **stack)
         self.pool = self._pool(stage, resources)
         self._ask_before_tokens(resources, stage.log_days, key)
         if stage.sign_in_guarded:
-            self._guard(stage, key)
-        if (
-            not stage.database_sleeps
-        ):  # Cognito waits five seconds; where that is too short the first request makes the user
+            self._guard(stage, key, own_addresses)
+        # Cognito waits five seconds; where that is too short the first request makes the user.
+        if not stage.database_sleeps:
             self._tell_the_worker(resources)
         for group in GROUPS:
             cognito.CfnUserPoolGroup(
@@ -176,9 +176,11 @@ class Identity(cdk.Stack):
             self.pool.node.default_child.add_property_override(f"LambdaConfig.{trigger}", resources.worker_arn)
 
     # --- its firewall ------------------------------------------------------------------------------------------------
-    def _guard(self, stage: Stage, key: kms.IKey) -> None:
+    def _guard(self, stage: Stage, key: kms.IKey, own_addresses: str) -> None:
         """Before the pool's hosted pages and its API, which have Cognito's own addresses: CloudFront is not asked.
 
+        Our own functions are let in: all of them ask by the NAT gateways' few addresses, once for each customer who is
+        new to us and for each sign-in at the desk.
         https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-waf.html
         """
         name = f"{stage.prefix}-sign-in"
@@ -187,7 +189,11 @@ class Identity(cdk.Stack):
             "Guard",
             name=name,
             where="REGIONAL",
-            rules=[firewall.rate(RATE), firewall.group_of_aws(1, firewall.REPUTATION)],
+            rules=[
+                firewall.let_in(own_addresses),
+                firewall.rate(RATE, priority=1),
+                firewall.group_of_aws(2, firewall.REPUTATION),
+            ],
         )
         # AWS asks for this beginning of the name.
         group = log_group(self, "GuardLogs", f"aws-waf-logs-{name}", days=stage.log_days, key=key)

@@ -15,7 +15,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infrastructure import batch
-from infrastructure.config import Stage
+from infrastructure.config import WAKING, Stage
 from infrastructure.live import Live
 from vibecode.resources import ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
 
@@ -52,7 +52,8 @@ WAITS = {429: "2", 504: "2"}  # Retry-After, in seconds
 EXPOSED = "Retry-After, X-Request-Id"
 LATEST = 3600  # seconds after its time that a schedule is still run
 # Lambda takes a run from EventBridge at once and keeps it in a queue of its own while it refuses to begin, by itself
-# for six hours, with two more tries of what fails. A minute's runs would gather; a day's waits for a burst to pass.
+# for six hours, with two more tries of what fails. Runs of each minute would gather there: they are given up soon, and
+# what runs each day comes again. Where the database sleeps the sweeps run each day too, and wait for a burst to pass.
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 OLDEST_RUN, FURTHER_TRIES = 300, 1
 
@@ -81,7 +82,7 @@ class Integrations(cdk.Stack):
             self._let("apigateway", f"On{route.removeprefix('$').capitalize()}", live.route_arn(route))
         if TRIGGERS:
             self._let("cognito-idp", "OnTrigger", user_pool_arn)
-        self._forget()
+        self._forget(database_sleeps=stage.database_sleeps)
         self._answer(stage, public_url)
 
     # --- the worker --------------------------------------------------------------------------------------------------
@@ -110,7 +111,11 @@ class Integrations(cdk.Stack):
             f"{_capital(schedule.key)}Clock",
             name=self._resources.schedule_name(schedule.key),
             description=f"Runs {schedule.handler}",
-            schedule_expression=schedule.rate(database_sleeps=database_sleeps),
+            schedule_expression=(
+                WAKING
+                if database_sleeps and schedule.wakes_database  # all at once, so that it is woken once
+                else schedule.rate(database_sleeps=database_sleeps)
+            ),
             targets=[
                 events.CfnRule.TargetProperty(
                     id="worker",
@@ -123,14 +128,14 @@ class Integrations(cdk.Stack):
         )
         self._let("events", f"On{_capital(schedule.key)}", rule.attr_arn)
 
-    def _forget(self) -> None:
+    def _forget(self, *, database_sleeps: bool) -> None:
         """Runs that Lambda cannot begin: only the clock asks without waiting for the answer."""
         lambda_.CfnEventInvokeConfig(
             self,
             "Runs",
             function_name=self._resources.worker,
             qualifier="$LATEST",
-            maximum_event_age_in_seconds=OLDEST_RUN,
+            maximum_event_age_in_seconds=LATEST if database_sleeps else OLDEST_RUN,
             maximum_retry_attempts=FURTHER_TRIES,
         )
 

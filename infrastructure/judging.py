@@ -14,17 +14,20 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 SNAPSHOTS = HERE / "templates"  # committed: a change of a stack is read as a change of its template
 SHOWN = 60  # lines of a difference
+# cdk-nag's packs, and of what each is asked, by how the paths of constructs begin: HIPAA's of production alone.
+ASKED: Mapping[str, str] = {"AwsSolutions": "", "HIPAA.Security": "production/"}
 
 type Templates = Mapping[str, Mapping[str, Any]]
 
 
 def complaints_of_nag(report: Path) -> Iterator[str]:
-    """Every finding that nobody accepted: the rule, and the construct. HIPAA's rules are for production alone."""
-    for plugin in json.loads(report.read_text())["pluginReports"]:
-        asked = "production/" if plugin["pluginName"] == "HIPAA.Security" else ""
+    """Every finding that nobody accepted: the rule, and the construct; also each pack that has judged nothing."""
+    plugins = {plugin["pluginName"]: plugin for plugin in json.loads(report.read_text())["pluginReports"]}
+    yield from (f"cdk-nag's {pack} has not judged: {report} says nothing of it" for pack in ASKED.keys() - plugins)
+    for name, plugin in plugins.items():
         for found in plugin["violations"]:
             for construct in found["violatingConstructs"]:
-                if construct["constructPath"].startswith(asked):
+                if construct["constructPath"].startswith(ASKED.get(name, "")):
                     yield f"{found['ruleName']}: {construct['constructPath']}: {found['description']}"
 
 
@@ -32,6 +35,9 @@ def complaints_of_lint(folder: Path) -> Iterator[str]:
     """What cfn-lint says of the templates in a folder; .cfnlintrc says what it is not asked."""
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "parseable", "--"]
     templates = sorted(map(str, folder.rglob("*.template.json")))
+    if not templates:
+        yield f"cfn-lint has not judged: there is no template in {folder}"
+        return
     said = subprocess.run(  # noqa: S603 -- our own tool, of our own files
         [*command, *templates], cwd=HERE.parent, capture_output=True, text=True, check=False
     )

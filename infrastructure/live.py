@@ -124,7 +124,11 @@ class Live(cdk.Stack):
         return deployed
 
     def _may_log(self) -> apigateway.CfnAccount:
-        """API Gateway writes logs as one role an account and region: each stage says one, and all of them are alike."""
+        """API Gateway writes the logs of an account's APIs by one role: that of the stage that was deployed last.
+
+        So each stage's may write those of all (GATEWAY_LOGS in deploying_rights.py, by the name that CloudFormation
+        makes of stack and role: with one of ours, a role that was kept would be in the way of the next).
+        """
         role = iam.Role(
             self,
             "GatewayLogs",

@@ -1,6 +1,7 @@
 """How facts travel: the bus, a queue for each consumer, the topic of staff and partners, and the shop's mail.
 
-All of it is what vibecode/resources.py declares, as the local cloud makes it too (vibecode/local/provision.py).
+All of it is what vibecode/resources.py declares, as the local cloud makes it too (vibecode/local/provision.py), but for
+the bus's own dead letters: the local bus encrypts nothing, and so puts nothing aside.
 """
 
 from typing import Any
@@ -16,11 +17,11 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infrastructure.config import Stage
-from infrastructure.metrics import dead_letters_of_the_bus
 from infrastructure.parts import accept
 from vibecode.resources import ARCHIVE_DAYS, VISIBILITY_TIMEOUT, Queue, Resources
 
-DEAD_DAYS = 14  # of the bus's own dead letters: as long as those of the queues
+BUS = "bus"  # by which the bus's own dead letters are called as those of a queue are: `queue_name(BUS, dead=True)`
+DEAD_DAYS = 14  # as long as those of the queues
 
 # What SES tells us of a mail: each is a word that orders/letters.py understands (OUTCOMES).
 OUTCOMES = (
@@ -62,8 +63,8 @@ class Messaging(cdk.Stack):
         https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html
         """
         dead = self._encrypted(
-            "bus-dead",
-            queue_name=dead_letters_of_the_bus(resources),
+            f"{BUS}-dead",
+            queue_name=resources.queue_name(BUS, dead=True),
             retention_period=cdk.Duration.days(DEAD_DAYS),
             encryption_master_key=key,
         )

@@ -14,11 +14,6 @@ from vibecode.resources import Resources
 type Period = int  # minutes
 
 
-def dead_letters_of_the_bus(resources: Resources) -> str:
-    """The queue of facts that the bus itself could not work on, by its name."""
-    return f"{resources.bus}-bus-dead"
-
-
 class Metrics:
     """Each method gives one metric over so many minutes."""
 
@@ -53,11 +48,6 @@ class Metrics:
         """Of a queue, or of its dead-letter queue."""
         dimensions = {"QueueName": self._resources.queue_name(key, dead=dead)}
         return _metric("AWS/SQS", name, dimensions, "Maximum", minutes)
-
-    def dead_facts(self) -> cloudwatch.Metric:
-        """Of the dead-letter queue of the bus itself."""
-        dimensions = {"QueueName": dead_letters_of_the_bus(self._resources)}
-        return _metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", dimensions, "Maximum", 1)
 
     def executions(self, name: str, minutes: Period = 5) -> cloudwatch.Metric:
         """Of the order workflow."""

@@ -6,6 +6,7 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
 from infrastructure.config import ZONES, Stage
@@ -83,6 +84,7 @@ class Network(cdk.Stack):
         for service in stage.interface_endpoints:
             self._endpoint(service)
         self._log_flows(stage.log_days, key)
+        self.own_addresses = self._own_addresses() if stage.sign_in_guarded else ""
 
     def group(self, scope: Construct, name: str) -> ec2.ISecurityGroup:
         """A group for use in another stack, which cannot change it."""
@@ -109,6 +111,20 @@ class Network(cdk.Stack):
             security_groups=[self._groups["endpoints"]],
             subnets=ec2.SubnetSelection(subnet_group_name=PRIVATE),
         )
+
+    def _own_addresses(self) -> str:
+        """By which the functions leave: a set for a firewall of the region, by its ARN."""
+        addresses = [each for each in self.vpc.node.find_all() if isinstance(each, ec2.CfnEIP)]
+        found = waf.CfnIPSet(
+            self,
+            "OwnAddresses",
+            name=f"{self.stack_name}-own",
+            description="The NAT gateways",
+            scope="REGIONAL",
+            ip_address_version="IPV4",
+            addresses=[cdk.Fn.join("", [each.ref, "/32"]) for each in addresses],
+        )
+        return str(found.attr_arn)
 
     def _log_flows(self, days: int, key: kms.IKey) -> None:
         group = log_group(self, "FlowLogs", f"/{self.stack_name}/flows", days=days, key=key)

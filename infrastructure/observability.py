@@ -110,7 +110,7 @@ class WorldwideObservability(cdk.Stack):
                 missing=DEAF,
             )
         if self._stage.domain:
-            yield certificate_watch(self, "", "Certificate", "CloudFront's")
+            yield certificate_watch(self, "", "CertificateArn", "CloudFront's")
 
     def _canary(self) -> str:
         address = self._stage.domain or str(

@@ -1,7 +1,7 @@
 """What each role of ours may do, and why: one statement for each thing that the code does. Called by runtime.py.
 
 Each statement was read from the code that calls (vibecode/aws.py and who asks it for a client, vibecode/sigv4.py); its
-sid says what for. Where a resource is `*`, AWS offers no other: EVERYWHERE says so, action by action.
+sid says what for. Where a resource is `*`, AWS offers no other: privilege/exceptions.json says so, action by action.
 
 Longer than most modules: whoever asks what a role may reads all of it in one place.
 """
@@ -18,25 +18,18 @@ from constructs import Construct
 
 from infrastructure.data import APPLICATION, OWNER
 from infrastructure.parts import accept
+from infrastructure.privilege.check import EXCEPTIONS
 from vibecode.resources import UPLOADS, Resources
 
 PICTURES = "products/"  # of the media bucket: what everybody sees
 INDEX = "by_connection"  # of the table of connections
 
-# What no narrower resource can be named for, with AWS's word for it.
-_LAMBDA_VPC = "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions"
-_X_RAY = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html"
-EVERYWHERE: Mapping[str, str] = {
-    "ec2:DescribeNetworkInterfaces": f"EC2 lets nobody describe one interface alone: {_LAMBDA_VPC}",
-    "ec2:DescribeSubnets": f"EC2 lets nobody describe one subnet alone: {_LAMBDA_VPC}",
-    "xray:PutTraceSegments": f"X-Ray knows no resource for what it is sent: {_X_RAY}",
-    "xray:PutTelemetryRecords": f"X-Ray knows no resource for what it is sent: {_X_RAY}",
-    "ecr:GetAuthorizationToken": "A token is the registry's, not a repository's: "
-    "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html",
-}
+# What no narrower resource can be named for, each with AWS's page that has none.
+EVERYWHERE: Mapping[str, str] = json.loads(EXCEPTIONS.read_text())["everywhere"]
 
 WITHIN = "Names of ours alone, of which more are made while we run: files, log streams, executions, connections"
 
+_LAMBDA_VPC = "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions"
 OF_THE_VPC = f"Lambda asks for all interfaces of the region, and makes its own as it needs them: {_LAMBDA_VPC}"
 
 # What Lambda does with a function's role to join the VPC, and the function's own code never.
@@ -283,7 +276,8 @@ def wildcards(scope: Construct, statements: Statements) -> dict[str, str]:
 
 def _reason(statement: iam.PolicyStatement, resource: str) -> str:
     if resource == "*":
-        return " ".join(dict.fromkeys(EVERYWHERE[action] for action in statement.actions))
+        pages = " ".join(dict.fromkeys(EVERYWHERE[action] for action in statement.actions))
+        return f"AWS knows no narrower resource: {pages}"
     return OF_THE_VPC if statement.sid == "JoinTheNetwork" else WITHIN
 
 

@@ -209,7 +209,8 @@ class Pipeline(cdk.Stack):
     def _role_of_the_pipeline(self, projects: Mapping[str, codebuild.CfnProject]) -> iam.Role:
         builds = [f"arn:aws:codebuild:{self.region}:{self.account}:project/{NAME}-{name}" for name in projects]
         statements = [
-            *self._with_artifacts("s3:GetObject", "s3:PutObject"),
+            *self._with_artifacts(),
+            *self._makes_artifacts(),
             _allow(["codeconnections:UseConnection"], [self._connection]),
             _allow(["codebuild:StartBuild", "codebuild:StopBuild", "codebuild:BatchGetBuilds"], builds),
             _allow(["sns:Publish"], [self._topic.topic_arn]),
@@ -251,7 +252,7 @@ class Pipeline(cdk.Stack):
         log = f"/{NAME}/{name}"
         log_group(self, f"{name}-log", log, days=30, key=self._key)
         statements = [
-            *self._with_artifacts("s3:GetObject"),
+            *self._with_artifacts(),
             _allow(["codeconnections:UseConnection"], [self._connection]),
             _allow(
                 ["logs:CreateLogStream", "logs:PutLogEvents"],
@@ -295,12 +296,31 @@ class Pipeline(cdk.Stack):
             ),
         )
 
-    def _with_artifacts(self, *deeds: str) -> list[iam.PolicyStatement]:
-        writes = ["kms:GenerateDataKey"] if "s3:PutObject" in deeds else []
+    def _with_artifacts(self) -> list[iam.PolicyStatement]:
+        """What reading takes: an artifact is a version of an object, in a bucket that keeps them.
+
+        https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-service-role.html
+        """
+        looks = [f"s3:GetBucket{what}" for what in ("Acl", "Location", "Versioning")]
         return [
-            _allow(deeds, [f"arn:aws:s3:::{self._artifacts}/*"]),
-            _allow(["s3:GetBucketLocation", "s3:GetBucketVersioning"], [f"arn:aws:s3:::{self._artifacts}"]),
-            _allow(["kms:Decrypt", *writes], [self._key.key_arn]),
+            _allow(["s3:GetObject", "s3:GetObjectVersion"], [f"arn:aws:s3:::{self._artifacts}/*"]),
+            _allow(looks, [f"arn:aws:s3:::{self._artifacts}"]),
+            _allow(["kms:Decrypt"], [self._key.key_arn]),
+        ]
+
+    def _makes_artifacts(self) -> list[iam.PolicyStatement]:
+        """And what making one does. No build makes any: what it builds goes to its stage.
+
+        Without an object's tags and its ACL, which AWS's example has: nobody sets them, and the bucket knows none.
+        https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html
+        https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-kms.html
+        """
+        encrypts = [
+            f"kms:{deed}" for deed in ("DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
+        ]
+        return [
+            _allow(["s3:PutObject"], [f"arn:aws:s3:::{self._artifacts}/*"]),
+            _allow(encrypts, [self._key.key_arn]),
         ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from infrastructure.config import Stage
+from infrastructure.messaging import BUS
 from infrastructure.metrics import Metrics, share, total, where_enough
 from vibecode.resources import REDELIVERY_SECONDS, Queue, Resources
 
@@ -132,10 +133,10 @@ def _of_a_queue(queue: Queue, metrics: Metrics) -> Iterator[Watch]:
 def _of_facts(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
     """The sweep counts them: every minute, or once a day where the database sleeps."""
     yield Watch(
-        name="dead-bus",
+        name=f"dead-{BUS}",
         says="The bus could not read a fact by the stage's key and has put it aside.",
         runbook="dead-letters",
-        metric=metrics.dead_facts(),
+        metric=metrics.queue("ApproximateNumberOfMessagesVisible", BUS, dead=True, minutes=1),
     )
     yield Watch(
         name="facts-unsent",

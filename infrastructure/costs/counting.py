@@ -177,7 +177,9 @@ def _tasks(counted: Counted, properties: Properties, resources: Mapping[str, Any
     task = resources.get(name, {}).get("Properties", {})
     providers = [each["CapacityProvider"] for each in properties.get("CapacityProviderStrategy", ())]
     size = Decimal(str(task.get("Cpu", 0))) / 1024, Decimal(str(task.get("Memory", 0))) / 1024
-    counted.tasks.append((Decimal(str(properties.get("DesiredCount", 1))), *size, "FARGATE_SPOT" in providers))
+    many = properties.get("DesiredCount", 1)
+    tasks = many if isinstance(many, int) else 1  # how many there are is its scaling's to say
+    counted.tasks.append((Decimal(tasks), *size, "FARGATE_SPOT" in providers))
 
 
 def _alarm_metrics(properties: Properties) -> int:

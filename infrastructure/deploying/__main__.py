@@ -84,7 +84,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         release = replace(release, stacks=digest)
         stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
         tools = _tools(stacks, record, arguments, say)
-        stacks.told |= told(stacks, tools.functions, release.name, switched=False)
+        stacks.told |= told(stacks, tools.functions, switched=False)
         known = record.releases.get(release.name)
         if known and known.source != release.source:
             raise Refused(f"{release.name} was deployed with other code ({known.source}): choose another tag.")

@@ -98,10 +98,8 @@ def imported(part: object) -> Iterator[str]:
 
 
 def with_other_names(outputs: dict[str, str]) -> dict[str, str]:
-    """With what some stacks call otherwise, or want a part of."""
+    """With what some stacks want a part of."""
     more = dict(outputs)
     if "PublicUrl" in outputs:
         more["PublicDomain"] = urlsplit(outputs["PublicUrl"]).netloc
-    if "CertificateArn" in outputs:
-        more["Certificate"] = outputs["CertificateArn"]
     return more

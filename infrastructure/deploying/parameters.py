@@ -1,4 +1,4 @@
-"""What stacks are told that no stack puts out: what Zappa has made, digests, keys, the image; asked for each time."""
+"""What stacks are told that no stack puts out: what Zappa has made, digests, keys; asked for each time."""
 
 import hashlib
 import json
@@ -8,22 +8,16 @@ from botocore.exceptions import ClientError
 
 from infrastructure.deploying.account import Account, code_of
 from infrastructure.deploying.functions import Functions
-from infrastructure.deploying.images import PARAMETER
 from infrastructure.deploying.stacks import Stacks
 
 JWKS = ".well-known/jwks.json"
 
 
-def told(stacks: Stacks, functions: Functions, release: str, *, switched: bool) -> dict[str, str]:
-    """All of it, as far as it is known by now.
-
-    Containers go on with the image that they run: the one of a release that comes is told by a step of its own.
-    """
-    image = {PARAMETER: stacks.parameter("runtime", PARAMETER) or release}
+def told(stacks: Stacks, functions: Functions, *, switched: bool) -> dict[str, str]:
+    """All of it, as far as it is known by now, but for the image of the containers, which a step of its own tells."""
     says, known = stacks.parameter("front", "OriginVersion"), stacks.parameter("runtime", "OriginSecretSha256")
     return (
-        image
-        | functions.api_parameters()
+        functions.api_parameters()
         | origin_parameters(stacks.account, says, known, switched=switched)
         | pool_parameters(stacks.account, stacks.output("identity", "PoolId"))
     )

@@ -98,7 +98,7 @@ class Deploy:
     def _stack(self, what: str, name: str, *, switched: bool) -> Step:
         def apply() -> str:
             stacks = self._tools.stacks
-            stacks.told |= told(stacks, self._tools.functions, self._release.name, switched=switched)
+            stacks.told |= told(stacks, self._tools.functions, switched=switched)
             return stacks.apply(what, self._tools.agreed)
 
         return Step(name=name, do=apply)

@@ -14,6 +14,7 @@ from typing import Any
 
 from infrastructure.config import STAGES
 from infrastructure.privilege import recorder
+from infrastructure.privilege.doors import strangers
 from infrastructure.privilege.needs import Need, UnknownCall, needs
 from infrastructure.privilege.policies import Role, Statement, covers_resource, matches, roles
 from infrastructure.privilege.recorder import FUNCTIONS, Call
@@ -43,10 +44,13 @@ def complaints(
     recorded = recorder.recording() if recorded is None else recorded
     templates = Templates(by_stack)
     said = [f"{call.call}: {unknown}" for call, unknown in _unknown(recorded)]
+    said += strangers(templates)
     known: dict[str, list[Role]] = {}
+    every: list[Mapping[str, str]] = []
     for stage in (stage for stage in STAGES if templates.of(stage)):
         try:
             facts = facts_of(templates, stage)
+            every.append(facts)
             for role in roles(templates, stage):
                 name = short(role, stage)
                 known.setdefault(name, []).append(role)
@@ -55,26 +59,56 @@ def complaints(
                 said += [f"{stage}: {name} {line}" for line in found]
         except CannotTell as cannot:
             said.append(f"{stage}: {cannot}")
-    return said + list(_stale(known, exceptions))
+    return said + list(_stale(known, recorded, exceptions, every))
 
 
-def _stale(known: Mapping[str, Sequence[Role]], exceptions: Mapping[str, Any]) -> Iterator[str]:
-    """What the list says of roles, and of actions on everything, that are not there (any more)."""
+def _stale(
+    known: Mapping[str, Sequence[Role]],
+    recorded: Mapping[str, Any],
+    exceptions: Mapping[str, Any],
+    facts: Sequence[Mapping[str, str]],
+) -> Iterator[str]:
+    """What the list says of roles, actions, resources and calls that are not there (any more)."""
     named = [entry for part in ("unseen", "refused", "policies of AWS") for entry in exceptions[part]]
     always = {name for entry in named if "with" not in entry for name in entry["roles"]}
     yield from (f"There is no role {name}" for name in sorted({*FUNCTIONS, *always} - known.keys()))
-    everywhere = {
-        action
+    allowing = [
+        statement
         for each in itertools.chain.from_iterable(known.values())
         for statement in each.statements
-        if statement.effect == "Allow" and "*" in statement.resources
-        for action in statement.actions
-    }
+        if statement.effect == "Allow"
+    ]
+    optional = [entry for entry in named if "with" in entry]  # no stage has asked for it
+    everywhere = {action for statement in allowing if "*" in statement.resources for action in statement.actions}
     for action, source in exceptions["everywhere"].items():
         if not source.startswith("https://"):
             yield f"That {action} has no narrower resource wants AWS's page that says so"
-        if action not in everywhere and not any(action in entry["actions"] for entry in named if "with" in entry):
+        if action not in everywhere and not any(action in entry["actions"] for entry in optional):
             yield f"Nobody is allowed {action} on everything: it need not be on the list"
+    resources = {resource for statement in allowing for resource in statement.resources}
+    wanted = [resource for entry in optional for resource in entry["resources"]]
+    for pattern in exceptions["patterns"]:
+        used = {pattern.format_map(each) for each in facts} & resources
+        if not used and not any(matches(pattern, resource) for resource in wanted):
+            yield f"Nobody is allowed {pattern}: it need not be on the list"
+    yield from _idle(known, recorded, exceptions)
+
+
+def _idle(
+    known: Mapping[str, Sequence[Role]], recorded: Mapping[str, Any], exceptions: Mapping[str, Any]
+) -> Iterator[str]:
+    """Calls that are said to be alike and that nobody was seen to make; refusals of what no statement is about."""
+    seen = {(call.by, call.call, _at(call)) for call in recorder.calls(recorded)}
+    for entry in exceptions["alike"]:
+        for by, call in itertools.product(entry["by"], entry["calls"]):
+            if (by, call, entry["at"]) not in seen:
+                yield f"{by} was not seen to call {call} at a {entry['at']}: it need not be alike at all of them"
+    for entry in exceptions["refused"]:
+        for name, action in itertools.product(entry["roles"], entry["actions"]):
+            said = [statement for each in known.get(name, ()) for statement in each.statements]
+            about = any(matches(each, action, any_case=True) for statement in said for each in statement.actions)
+            if said and not about:
+                yield f"No statement of {name} is about {action}: it need not be refused ({entry['reason']})"
 
 
 def judged(
@@ -157,13 +191,18 @@ def _recorded(
 def _alike(call: Call, exceptions: Mapping[str, Any]) -> Iterator[Call]:
     """The call, and the same at all queues where our code makes no difference between them."""
     yield call
-    queue = dict(call.on).get("queue", "")
-    which = "dead" if queue.endswith("-dead") else "queue"
+    which = _at(call)
     if any(
         call.by in entry["by"] and call.call in entry["calls"] and which == entry["at"] for entry in exceptions["alike"]
     ):
         for name in _queues("vibecode-{stage}-{queue}" + ("-dead" if which == "dead" else "")):
             yield replace(call, on=tuple(sorted({**dict(call.on), "queue": name}.items())))
+
+
+def _at(call: Call) -> str:
+    """Which kind of queue: one that works, or one of dead letters; "" of a call at no queue."""
+    queue = dict(call.on).get("queue", "")
+    return ("dead" if queue.endswith("-dead") else "queue") if queue else ""
 
 
 def _queues(pattern: str) -> list[str]:
@@ -208,7 +247,6 @@ def facts_of(templates: Templates, stage: str) -> dict[str, str]:
         "key": _first(templates, stage, "AWS::KMS::Key", arn=True, within="foundation"),
         "pool": _first(templates, stage, "AWS::Cognito::UserPool"),
         "websocket": f"{_first(templates, stage, 'AWS::ApiGatewayV2::Api')}/{stage}",
-        "identities": _first(templates, stage, "AWS::Cognito::IdentityPool"),
         "files": _first(templates, stage, "AWS::EFS::FileSystem", arn=True),
         "access point": _first(templates, stage, "AWS::EFS::AccessPoint", arn=True),
     }

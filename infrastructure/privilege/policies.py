@@ -2,14 +2,13 @@
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
 An explicit Deny wins over every Allow, and what no statement allows is denied. A role's own policies are read, as all
-that it reaches stands in one account, and within its boundary; what a policy of AWS's own would say is refused, and so
-is whatever could let somebody in by another way: users, groups, policies of things that name a role.
+that it reaches stands in one account, and within its boundary; what a policy of AWS's own would say is refused. Who is
+let in by another way is the question of doors.py.
 
 Longer than most modules: statements, patterns and conditions are IAM's one algorithm.
 """
 
 import functools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from infrastructure.privilege.templates import CannotTell, Templates
 
 AWS_OWN = "arn:aws:iam::aws:policy/"
 ATTACHED = ("Roles", "RoleName", "PolicyDocument")
-PEOPLE = {"AWS::IAM::User", "AWS::IAM::UserPolicy", "AWS::IAM::Group", "AWS::IAM::GroupPolicy", "AWS::IAM::AccessKey"}
+SPECIAL = frozenset("*?$")
 ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 # What is known of a call beside its action and resource: by the condition keys of IAM, one value or several.
@@ -78,8 +77,6 @@ def allows(policy: Iterable[Statement], action: str, resource: str, context: Con
 def roles(templates: Templates, stage: str) -> list[Role]:
     """All roles of a stage's stacks, with their inline policies and those that are attached, from whatever stack."""
     stacks = templates.of(stage)
-    for stack in stacks:
-        _refuse_other_ways(templates, stack)
     attached: dict[str, list[Any]] = {}
     managed: dict[str, Any] = {}
     for stack in templates.by_stack:
@@ -97,34 +94,6 @@ def roles(templates: Templates, stage: str) -> list[Role]:
         for stack in stacks
         for logical_id in templates.resources(stack, "AWS::IAM::Role")
     ]
-
-
-def _refuse_other_ways(templates: Templates, stack: str) -> None:
-    """Raise CannotTell where a stack lets somebody in that no role of it stands for."""
-    for logical_id, made in templates.by_stack[stack]["Resources"].items():
-        if made["Type"] in PEOPLE:
-            raise CannotTell(f"{stack} has a {made['Type']} ({logical_id}): only roles are judged here")
-        if made["Type"].startswith("AWS::IAM::"):
-            continue
-        for statement in _allowing(made.get("Properties", {})):
-            principal = statement["Principal"]
-            named = _listed(principal.get("AWS", ())) if isinstance(principal, Mapping) else [principal]
-            if strangers := [who for who in named if ":root" not in json.dumps(who)]:
-                raise CannotTell(
-                    f"{stack}: the policy of {logical_id} lets in {strangers}: say it in a role's own policy"
-                )
-
-
-def _allowing(said: Any) -> Iterator[Mapping[str, Any]]:
-    """The statements of the policies of things, wherever they stand, that let somebody in."""
-    if isinstance(said, Mapping):
-        if said.get("Effect") == "Allow" and "Principal" in said:
-            yield said
-        for inner in said.values():
-            yield from _allowing(inner)
-    elif isinstance(said, list):
-        for inner in said:
-            yield from _allowing(inner)
 
 
 def _role(
@@ -208,6 +177,8 @@ def matches(pattern: str, text: str, *, any_case: bool = False) -> bool:
     """
     if any_case:
         pattern, text = pattern.lower(), text.lower()
+    if SPECIAL.isdisjoint(pattern):
+        return pattern == text
     return _compiled(pattern).fullmatch(text) is not None
 
 

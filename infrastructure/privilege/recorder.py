@@ -6,6 +6,7 @@ whole run into recorded.json, in place of what an earlier run has seen: PART is 
 
 import argparse
 import ast
+import functools
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vibecode.resources import PROJECT
+from vibecode.resources import JOBS, OPERATIONS, PROJECT, QUEUES, ROUTES, SCHEDULES, STEPS, TRIGGERS
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -33,7 +34,13 @@ ID = "{id}"  # in the place of what is another each time
 
 # Modules by which AWS is called: whoever imports one of these makes calls, and who imports such a module has it made.
 CLIENTS = {"vibecode.aws", "vibecode.bucket", "vibecode.doorbell", "vibecode.sigv4"}
-DECLARE = ("vibecode/aws.py", "vibecode/resources.py")
+DECLARES = "vibecode.resources"
+# What AWS has us run, by its dotted path.
+HANDLERS = (
+    *(each.handler for each in (*QUEUES, *SCHEDULES)),
+    *STEPS,
+    *(path for paths in (JOBS, ROUTES, OPERATIONS, TRIGGERS) for path in paths.values()),
+)
 APPS = ("accounts", "catalog", "orders", "vibecode")
 ON_LAPTOPS = ("vibecode/local/", "/management/", "/migrations/")
 IN_THE_CONTAINER = "vibecode/management/commands/work_queue.py"
@@ -129,7 +136,12 @@ NAMED: Mapping[str, tuple[str, Callable[[str], str]]] = {
 
 # --- of what code ----------------------------------------------------------------------------------------------------
 def sources() -> dict[str, str]:
-    """The files whose code calls AWS, or a module that does, each with its digest: words about it do not count."""
+    """The files of all that calls AWS or has it called, however far away, and of all handlers; each with its digest."""
+    return dict(_sources())
+
+
+@functools.cache
+def _sources() -> Mapping[str, str]:
     texts = {
         name: path.read_text()
         for app in APPS
@@ -137,11 +149,17 @@ def sources() -> dict[str, str]:
         if (name := str(path.relative_to(REPOSITORY))) == IN_THE_CONTAINER
         or not any(place in name for place in ON_LAPTOPS)
     }
-    imports = {name: _imports(text) for name, text in texts.items()}
-    callers = {name for name, modules in imports.items() if modules & CLIENTS}
-    asked = {name.removesuffix(".py").replace("/", ".") for name in callers}
-    theirs = {name for name, modules in imports.items() if modules & asked}
-    return {name: digest(texts[name]) for name in sorted({*DECLARE, *callers, *theirs})}
+    imports = {_module(name): _imports(text) for name, text in texts.items()}
+    callers = set(CLIENTS)
+    while more := {module for module, imported in imports.items() if imported & callers} - callers:
+        callers |= more
+    covered = callers | {DECLARES} | {handler.rpartition(".")[0] for handler in HANDLERS}
+    return {name: digest(text) for name, text in texts.items() if _module(name) in covered}
+
+
+def _module(name: str) -> str:
+    """A file as it is imported."""
+    return name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def _imports(code: str) -> set[str]:

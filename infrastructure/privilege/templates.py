@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from infrastructure.config import EDGE_REGION, REGION
@@ -37,30 +37,27 @@ def _kind(named_by: str, service: str, what: str, ref: str = "{name}") -> Kind:
 
 # Only what stands in policies. https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html
 KINDS: Mapping[str, Kind] = {
-    "AWS::ApiGateway::RestApi": Kind("", "arn:aws:apigateway:{region}::/restapis/{name}"),
     "AWS::ApiGatewayV2::Api": Kind("", "arn:aws:apigateway:{region}::/apis/{name}"),
     "AWS::Backup::BackupVault": _kind("BackupVaultName", "backup", "backup-vault:{name}"),
     "AWS::CloudFront::Distribution": Kind("", "arn:aws:cloudfront::{account}:distribution/{name}"),
     "AWS::CloudWatch::Alarm": _kind("AlarmName", "cloudwatch", "alarm:{name}"),
     "AWS::CodeBuild::Project": _kind("Name", "codebuild", "project/{name}"),
+    "AWS::CodeConnections::Connection": _kind("ConnectionName", "codeconnections", "connection/{name}"),
     "AWS::CodePipeline::Pipeline": _kind("Name", "codepipeline", "{name}"),
     "AWS::Cognito::IdentityPool": _kind("", "cognito-identity", "identitypool/{name}"),
     "AWS::Cognito::UserPool": _kind("", "cognito-idp", "userpool/{name}"),
     "AWS::DynamoDB::GlobalTable": _kind("TableName", "dynamodb", "table/{name}"),
-    "AWS::DynamoDB::Table": _kind("TableName", "dynamodb", "table/{name}"),
     "AWS::ECR::Repository": _kind("RepositoryName", "ecr", "repository/{name}"),
     "AWS::ECS::Cluster": _kind("ClusterName", "ecs", "cluster/{name}"),
     "AWS::ECS::TaskDefinition": _kind("Family", "ecs", "task-definition/{name}", "{arn}"),
     "AWS::EFS::AccessPoint": _kind("", "elasticfilesystem", "access-point/{name}"),
     "AWS::EFS::FileSystem": _kind("", "elasticfilesystem", "file-system/{name}"),
     "AWS::ElastiCache::ServerlessCache": _kind("ServerlessCacheName", "elasticache", "serverlesscache:{name}"),
-    "AWS::ElastiCache::User": _kind("UserId", "elasticache", "user:{name}"),
     "AWS::Events::EventBus": _kind("Name", "events", "event-bus/{name}"),
     "AWS::Events::Rule": _kind("Name", "events", "rule/{name}"),
     "AWS::IAM::ManagedPolicy": Kind("ManagedPolicyName", "arn:aws:iam::{account}:policy/{name}", "{arn}"),
     "AWS::IAM::Role": Kind("RoleName", "arn:aws:iam::{account}:role/{name}"),
     "AWS::KMS::Key": _kind("", "kms", "key/{name}"),
-    "AWS::KinesisFirehose::DeliveryStream": _kind("DeliveryStreamName", "firehose", "deliverystream/{name}"),
     "AWS::Lambda::Function": _kind("FunctionName", "lambda", "function:{name}"),
     "AWS::Logs::LogGroup": _kind("LogGroupName", "logs", "log-group:{name}:*"),
     "AWS::RDS::DBCluster": _kind("DBClusterIdentifier", "rds", "cluster:{name}"),
@@ -74,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
     "AWS::SecretsManager::Secret": _kind("Name", "secretsmanager", "secret:{name}-Suffix", "{arn}"),
     "AWS::StepFunctions::StateMachine": _kind("StateMachineName", "states", "stateMachine:{name}", "{arn}"),
 }  # fmt: skip
-ARNS = {"Arn", "ARN", "DBClusterArn", "DBProxyArn", "BackupVaultArn", "TopicArn"}
+ARNS = {"Arn", "ARN", "ConnectionArn", "DBClusterArn", "DBProxyArn", "BackupVaultArn", "TopicArn"}
 NAMES = {
     "Name",
     "QueueName",
@@ -91,10 +88,9 @@ PSEUDO = {"AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com", "AWS::Acco
 
 @dataclass(frozen=True)
 class Templates:
-    """All templates, each by its stack's name; ``parameters`` are the values that the deployment gives them."""
+    """All templates, each by its stack's name."""
 
     by_stack: Mapping[str, Template]
-    parameters: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, stage: str) -> list[str]:
         """The stacks of a stage, by name."""
@@ -151,10 +147,9 @@ class Templates:
             return stack
         if name in self.by_stack[stack].get("Parameters", {}):
             declared = self.by_stack[stack]["Parameters"][name]
-            found = self.parameters.get(name, declared.get("Default"))
-            if found is None:
+            if "Default" not in declared:
                 raise CannotTell(f"{stack}: the parameter {name} has no value here")
-            return str(found)
+            return str(declared["Default"])
         return self.ref(stack, name)
 
     def _attribute(self, stack: str, logical_id: str, attribute: str) -> str:

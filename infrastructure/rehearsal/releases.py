@@ -77,7 +77,7 @@ def _while_ordering(shop: Deployed, work: Callable[[], object]) -> int:
         while not done.done():
             body = {"items": [{"sku": shop.sku, "quantity": 1}]}
             numbers.append(customer.call("POST", "/orders", body, status=201)["orderId"])
-            time.sleep(0.2)  # there are a hundred on the shelf
+            time.sleep(0.2)  # there are a thousand on the shelf
         done.result()
     for number in numbers:
         wait_for(partial(_is_completed, customer, number), f"{number} completed")

@@ -8,7 +8,6 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,26 +54,18 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[
 
 
 @pytest.fixture(scope="session")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
-    """The same of a staging that has all that a stage may have by a setting."""
-    import aws_cdk as cdk
+def folder_of_everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where those of a stage that asks for everything are written to, with cdk-nag's report."""
+    return tmp_path_factory.mktemp("everything")
 
-    from infrastructure.app import FLAGS, QUIET, build
-    from infrastructure.config import STAGES
 
-    stage = replace(
-        STAGES["staging"],
-        domain="shop.example",
-        hosted_zone="Z0123456789ABCDEFGHIJ",
-        alarms_to="night@shop.example",
-        front_ends=("https://www.shop.example", "https://staff.shop.example:8443"),
-        apps=("example.shop.app://signed-in",),
-        batch=True,
-        shared_files=True,
-    )
-    app = cdk.App(outdir=str(tmp_path_factory.mktemp("full")), context=dict.fromkeys(FLAGS, True) | QUIET)
-    stacks = build(app, stage)
-    return {each.stack_name: each.template for each in cdk.Stage.of(stacks[0]).synth().stacks}
+@pytest.fixture(scope="session")
+def everything(folder_of_everything: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The templates of a production that asks for everything, which no stage of ours does: made once."""
+    from infrastructure.app import synthesize
+    from tests.infrastructure.options import ALL
+
+    return synthesize(folder_of_everything, [ALL])
 
 
 @pytest.fixture(scope="session")

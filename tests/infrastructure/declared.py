@@ -4,7 +4,7 @@ Each reader gives the same dictionaries, so that a difference of theirs is a dif
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from botocore.config import Config
 from moto import mock_aws
 
 from infrastructure.config import REGION as REAL_REGION
+from infrastructure.messaging import BUS
 from vibecode.local import provision
 from vibecode.local.names import REGION
 from vibecode.resources import LOCAL_ACCOUNT, Resources
@@ -25,7 +26,6 @@ VISIBLE_AFTER = 30  # seconds, where a queue says nothing: SQS's own
 # The stacks that are made from resources.py, as the local AWS is. The others have queues and topics of their own.
 PARTS = ("data", "messaging", "workflow", "integrations")
 MAPPED = ("FunctionName", "EventSourceArn", "BatchSize", "FunctionResponseTypes", "ScalingConfig")
-OF_THE_BUS = "-bus-dead"  # AWS's alone: the local bus encrypts nothing, and so puts nothing aside
 QUEUE = "AWS::SQS::Queue"
 RULE = "AWS::Events::Rule"
 
@@ -35,6 +35,22 @@ def resources_of(stage: str) -> Resources:
     return Resources(stage=stage, region=REGION, account=LOCAL_ACCOUNT)
 
 
+def different(one: Described, other: Described) -> set[str]:
+    """The kinds of things in which two clouds differ, of those that both have."""
+    return {kind for kind in one.keys() & other.keys() if one[kind] != other[kind]}
+
+
+def _which_have(rules: Described, what: str) -> Described:
+    return {where: rule for where, rule in rules.items() if rule[what]}
+
+
+def _by_queue(mappings: Iterable[Described]) -> Described:
+    """One queue each. The worker may be named by its ARN as well."""
+    return {
+        each["EventSourceArn"]: each | {"FunctionName": each["FunctionName"].rpartition(":")[2]} for each in mappings
+    }
+
+
 # --- the local AWS ---------------------------------------------------------------------------------------------------
 def in_local_aws(stage: str) -> Described:
     """What vibecode.local.provision makes for a stage, asked of an AWS in this process that holds nothing else."""
@@ -42,10 +58,12 @@ def in_local_aws(stage: str) -> Described:
     with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         provision.provision(names, mail_from="Shop <orders@shop.example>")
         provision.provision_workflow(names)
+        rules = _local_rules(names)
         return {
             "queues": _local_queues(),
-            "rules": _local_rules(names),
-            "mappings": list(provision.mappings(names)),
+            "rules": _which_have(rules, "pattern"),
+            "schedules": _which_have(rules, "rate"),
+            "mappings": _by_queue(provision.mappings(names)),
             "archives": _local_archives(),
             "topics": {topic["TopicArn"] for topic in _ask("sns").list_topics()["Topics"]},
             "mail": {found["Name"] for found in _ask("ses").list_configuration_sets()["ConfigurationSets"]},
@@ -187,26 +205,27 @@ class Stack:
 def in_templates(templates: Mapping[str, Template], stage: str) -> Described:
     """What the stacks of a stage make that the local AWS has too."""
     mine = [Stack.of(templates[f"vibecode-{stage}-{part}"]) for part in PARTS]
+    of_the_bus = resources_of(stage).queue_name(BUS, dead=True)  # AWS's alone
 
     def each(kind: str) -> Iterator[tuple[Stack, str, Described]]:
         return ((stack, name, told) for stack in mine for name, told in stack.each(kind))
 
+    rules = {(told.get("EventBusName", "default"), told["Name"]): _rule(told) for _, _, told in each(RULE)}
     return {
         "queues": {
-            stack.arn(name): _queue(told)
-            for stack, name, told in each(QUEUE)
-            if not told["QueueName"].endswith(OF_THE_BUS)
+            stack.arn(name): _queue(told) for stack, name, told in each(QUEUE) if told["QueueName"] != of_the_bus
         },
-        "rules": {(told.get("EventBusName", "default"), told["Name"]): _rule(told) for _, _, told in each(RULE)},
-        "mappings": [
+        "rules": _which_have(rules, "pattern"),
+        "schedules": _which_have(rules, "rate"),
+        "mappings": _by_queue(
             {name: told[name] for name in MAPPED if name in told}
             for _, _, told in each("AWS::Lambda::EventSourceMapping")
-        ],
+        ),
         "senders": {
             f"arn:aws:sqs:{REGION}:{LOCAL_ACCOUNT}:{queue}": _senders(told)
             for _, _, told in each("AWS::SQS::QueuePolicy")
             for queue in told["Queues"]
-            if not queue.endswith(OF_THE_BUS)
+            if queue != of_the_bus
         },
         "archives": {
             told["ArchiveName"]: {"of": told["SourceArn"], "days": told["RetentionDays"]}

@@ -5,8 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-ACCOUNT, REGION = "123456789012", "eu-north-1"
-PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com"}
+from infrastructure import config
+from infrastructure.privilege.templates import Templates
+from vibecode.resources import LOCAL_ACCOUNT
+
+ACCOUNT, REGION = LOCAL_ACCOUNT, config.REGION
 # What the deployment tells a stack.
 TOLD = {
     "OriginSecretSha256": f"{'0' * 64},{'1' * 64}",
@@ -23,7 +26,7 @@ TOLD = {
         )
     )[1:-1],  # as many and as long as Cognito's
 }
-# By type and attribute ("" for a Ref); {id} differs from resource to resource.
+# By type and attribute ("" for a Ref), where AWS gives more than our name; {id} differs from resource to resource.
 VALUES = {
     ("AWS::KMS::Key", "Arn"): f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef",
     ("AWS::EC2::Subnet", ""): "subnet-{id}",
@@ -44,17 +47,9 @@ VALUES = {
     ("AWS::CloudFront::Distribution", "DomainName"): "d111111abcdef8.cloudfront.net",
     ("AWS::ApiGatewayV2::Api", ""): "a1b2c3d4e5",
     ("AWS::EFS::FileSystem", ""): "fs-{id}",
-    ("AWS::EFS::FileSystem", "Arn"): f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:file-system/fs-{{id}}",
     ("AWS::EFS::AccessPoint", ""): "fsap-{id}",
-    ("AWS::EFS::AccessPoint", "Arn"): f"arn:aws:elasticfilesystem:{REGION}:{ACCOUNT}:access-point/fsap-{{id}}",
-    ("AWS::ECR::Repository", "Arn"): f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/vibecode",
-    ("AWS::Logs::LogGroup", "Arn"): f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{name}}:*",
-    ("AWS::IAM::Role", "Arn"): f"arn:aws:iam::{ACCOUNT}:role/{{name}}",
-    ("AWS::S3::Bucket", ""): "{name}",
-    ("AWS::SecretsManager::Secret", ""): f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{{name}}-AbCdEf",
     ("AWS::Cognito::UserPoolDomain", ""): "{name}",
 }
-NAMES = ("RoleName", "BucketName", "Name", "LogGroupName", "Domain")
 
 type Template = Mapping[str, Any]
 
@@ -63,45 +58,28 @@ class Plausible:
     """Values of templates, whose imports are found among the other stacks."""
 
     def __init__(self, templates: Mapping[str, Template]) -> None:
-        self.exports = {
-            self.value(template, output["Export"]["Name"]): (template, output["Value"])
-            for template in templates.values()
-            for output in template.get("Outputs", {}).values()
-            if "Export" in output
-        }
+        self._values = Values(templates)
+        self._stacks = {id(template): stack for stack, template in templates.items()}
 
     def value(self, template: Template, value: Any) -> Any:
-        """A value with every function of CloudFormation's carried out. A KeyError names what is not known here."""
-        if isinstance(value, list):
-            return [self.value(template, each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        function: str
-        given: Any
-        function, given = next(iter(value.items())) if len(value) == 1 else ("", None)
-        match function:
-            case "Ref":
-                return PSEUDO.get(given) or self._told(template, given) or self._attribute(template, given, "")
-            case "Fn::GetAtt":
-                return self._attribute(template, *given)
-            case "Fn::ImportValue":
-                return self.value(*self.exports[given])
-            case "Fn::Join":
-                return given[0].join(self.value(template, given[1]))
-            case "Fn::Split":
-                return self.value(template, given[1]).split(given[0])
-            case "Fn::Select":
-                return self.value(template, given[1])[int(given[0])]
-        return {name: self.value(template, each) for name, each in value.items()}
+        """A value of one of them with every function of CloudFormation's carried out. Raises CannotTell."""
+        return self._values.value(self._stacks[id(template)], value)
 
-    def _told(self, template: Template, name: str) -> str:
-        parameter = template.get("Parameters", {}).get(name)
-        return "" if parameter is None else str(TOLD.get(name) or parameter.get("Default"))
 
-    def _attribute(self, template: Template, name: str, attribute: str) -> str:
-        resource = template["Resources"][name]
-        properties = resource.get("Properties", {})
-        known = next((properties[key] for key in NAMES if key in properties), "")
-        return VALUES[resource["Type"], attribute].format(
-            id=hashlib.sha256(name.encode()).hexdigest()[:17], name=self.value(template, known)
-        )
+class Values(Templates):
+    """As the proof of permissions reads them, with ids of the form and the length that AWS gives."""
+
+    def ref(self, stack: str, logical_id: str) -> str:
+        return self._plausible(stack, logical_id, "") or super().ref(stack, logical_id)
+
+    def _referred(self, stack: str, name: str) -> str:
+        return TOLD.get(name) or super()._referred(stack, name)
+
+    def _attribute(self, stack: str, logical_id: str, attribute: str) -> str:
+        return self._plausible(stack, logical_id, attribute) or super()._attribute(stack, logical_id, attribute)
+
+    def _plausible(self, stack: str, logical_id: str, attribute: str) -> str:
+        resource = self.by_stack[stack]["Resources"][logical_id]
+        name = self.value(stack, resource.get("Properties", {}).get("Domain", ""))
+        made = hashlib.sha256(logical_id.encode()).hexdigest()[:17]
+        return VALUES.get((resource["Type"], attribute), "").format(id=made, name=name)

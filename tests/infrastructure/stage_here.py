@@ -238,7 +238,7 @@ class StageHere:
         """The command line of a deploy, or of the way back."""
         given = ["--templates", str(self.folder / "stacks"), "--package", str(self.package(release))] if release else []
         asked = ["--stage", STAGE, "--yes", "--account", LOCAL_ACCOUNT]
-        return [sys.executable, "-m", "infrastructure.deploying", what, *asked, *given, *words]
+        return [sys.executable, "-m", "tests.infrastructure.deploy_here", what, *asked, *given, *words]
 
     def start(self, what: str, *words: str, release: str = "", blow: Blow | None = None) -> "subprocess.Popen[str]":
         """Let it run by itself; a blow kills it on its way."""

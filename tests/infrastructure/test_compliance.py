@@ -42,12 +42,12 @@ def test_every_stack_that_a_control_names_is_one() -> None:
 
 
 def test_every_bucket_and_every_log_is_in_the_register_of_what_is_kept(
-    templates: Mapping[str, Template], full: Mapping[str, Template]
+    templates: Mapping[str, Template], everything: Mapping[str, Template]
 ) -> None:
     kept = text("security").partition("## What is kept, and where")[2].partition("\n## ")[0]
     cells = [line.split("|")[1:3] for line in kept.splitlines() if line.startswith("|")]
     buckets, logs = set(), set()
-    for each in (*resources(templates, *KEEPING), *resources(full, *KEEPING)):
+    for each in (*resources(templates, *KEEPING), *resources(everything, *KEEPING)):
         name = each.properties.get("BucketName") or each.properties["LogGroupName"]
         if each.type == "AWS::S3::Bucket":
             buckets.add(name.removesuffix(f"-{ACCOUNT}").removeprefix(f"vibecode-{each.stage}-"))

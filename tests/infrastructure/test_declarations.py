@@ -3,18 +3,20 @@
 Whoever changes one alone, be it a stack, vibecode/local/provision.py or vibecode/local/cognito.py, fails here.
 """
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from infrastructure.config import STAGES
+from infrastructure.config import STAGES, WAKING
 from orders.letters import OUTCOMES
 from tests.infrastructure import declared
-from tests.infrastructure.declared import Described, Stack, Template
-from vibecode import aws
-from vibecode.local.names import CLIENT_ID, POOL_ID
-from vibecode.resources import QUEUES, SCHEDULES, TRIGGERS, Resources, bucket_cors, bucket_lifecycle
+from tests.infrastructure.declared import Described, Stack, Template, different
+from vibecode import aws, resources
+from vibecode.local import provision
+from vibecode.local.names import CLIENT_ID, MEDIA_BUCKET, POOL_ID
+from vibecode.resources import QUEUES, SCHEDULES, TRIGGERS, Resources
 
 # An event of SES's configuration set, and how EventBridge calls it.
 # https://docs.aws.amazon.com/ses/latest/dg/monitoring-eventbridge.html#eventbridge-events
@@ -57,24 +59,18 @@ def test_the_queues_are_the_same_with_their_delays_timeouts_retention_and_tries(
 
 
 def test_the_rules_are_the_same_with_their_patterns_and_targets(clouds: Clouds) -> None:
-    local, real = (
-        {where: rule for where, rule in cloud["rules"].items() if rule["pattern"]}
-        for cloud in (clouds.local, clouds.real)
-    )
-
-    assert len(local) == sum(bool(queue.pattern) for queue in QUEUES)
-    assert real == local
+    assert len(clouds.local["rules"]) == sum(bool(queue.pattern) for queue in QUEUES)
+    assert clouds.real["rules"] == clouds.local["rules"]
 
 
 def test_a_queue_takes_in_what_its_own_rule_sends_and_nothing_else(clouds: Clouds) -> None:
     wanted: dict[str, set[str]] = {arn: set() for arn in clouds.local["queues"]}
     for (bus, name), rule in clouds.local["rules"].items():
-        if rule["pattern"]:
-            path = name if bus == "default" else f"{bus}/{name}"
-            [queue] = rule["targets"]
-            sender = clouds.names.rule_arn("").rpartition("/")[0] + f"/{path}"
-            wanted[queue] |= {sender}
-            wanted[clouds.local["queues"][queue]["dead"]] |= {sender}
+        path = name if bus == "default" else f"{bus}/{name}"
+        [queue] = rule["targets"]
+        sender = clouds.names.rule_arn("").rpartition("/")[0] + f"/{path}"
+        wanted[queue] |= {sender}
+        wanted[clouds.local["queues"][queue]["dead"]] |= {sender}
 
     assert clouds.real["senders"] == wanted
 
@@ -110,54 +106,44 @@ def test_ses_tells_of_a_mail_what_a_letter_understands(templates: Mapping[str, T
 
 # --- the functions ---------------------------------------------------------------------------------------------------
 def test_each_queue_feeds_the_worker_by_as_much_at_once(clouds: Clouds) -> None:
-    def by_queue(mappings: list[Described]) -> Described:
-        """One queue each. The worker may be named by its ARN as well."""
-        return {
-            each["EventSourceArn"]: each | {"FunctionName": each["FunctionName"].rpartition(":")[2]}
-            for each in mappings
-        }
-
-    assert len(clouds.real["mappings"]) == len(QUEUES)
-    assert by_queue(clouds.real["mappings"]) == by_queue(clouds.local["mappings"])
+    assert len(clouds.local["mappings"]) == len(QUEUES)
+    assert clouds.real["mappings"] == clouds.local["mappings"]
 
 
 def test_the_schedules_are_the_same_and_rarer_only_where_they_would_wake_a_database(clouds: Clouds) -> None:
     sleeps = STAGES[clouds.stage].database_sleeps
-    local, real = (
-        {name: rule for (bus, name), rule in cloud["rules"].items() if bus == "default" and rule["rate"]}
-        for cloud in (clouds.local, clouds.real)
-    )
     daily = {clouds.names.schedule_name(each.key) for each in SCHEDULES if sleeps and each.wakes_database}
 
-    assert len(local) == len(SCHEDULES)
-    assert real == {
-        name: rule | ({"rate": "rate(1440 minutes)"} if name in daily else {}) for name, rule in local.items()
+    assert len(clouds.local["schedules"]) == len(SCHEDULES)
+    assert clouds.real["schedules"] == {
+        (bus, name): rule | ({"rate": WAKING} if name in daily else {})
+        for (bus, name), rule in clouds.local["schedules"].items()
     }
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_media_bucket_lets_browsers_post_and_forgets_uploads_as_declared(
+def test_the_media_bucket_lets_browsers_post_and_forgets_uploads_alike(
     templates: Mapping[str, Template], stage: str
 ) -> None:
+    s3 = aws.client("s3")
+    [cors] = map(dict, s3.get_bucket_cors(Bucket=MEDIA_BUCKET)["CORSRules"])
+    [forgets] = s3.get_bucket_lifecycle_configuration(Bucket=MEDIA_BUCKET)["Rules"]
     stack = stack_of(templates, stage, "front")
     [media] = [told for _, told in stack.each("AWS::S3::Bucket") if "-media-" in told["BucketName"]]
-    [cors] = bucket_cors(["https://shop.example"])
-    [forget] = bucket_lifecycle()
 
-    [rule] = media["CorsConfiguration"]["CorsRules"]
-    assert (rule["AllowedMethods"], rule["AllowedHeaders"], rule["MaxAge"]) == (
-        cors["AllowedMethods"],
-        cors["AllowedHeaders"],
-        cors["MaxAgeSeconds"],
-    )
-    [lives] = [each for each in media["LifecycleConfiguration"]["Rules"] if each.get("Id") == forget["ID"]]
-    assert (lives["Prefix"], lives["ExpirationInDays"], lives["AbortIncompleteMultipartUpload"], lives["Status"]) == (
-        forget["Filter"]["Prefix"],  # type: ignore[index]  # a dict, as S3 takes it
-        forget["Expiration"]["Days"],  # type: ignore[index]  # as above
-        forget["AbortIncompleteMultipartUpload"],
-        forget["Status"],
-    )
+    [real] = media["CorsConfiguration"]["CorsRules"]
+    assert real.pop("AllowedOrigins") != cors.pop("AllowedOrigins"), "each its own pages"
+    assert {name.replace("MaxAge", "MaxAgeSeconds"): value for name, value in real.items()} == cors
+    [real] = [rule for rule in media["LifecycleConfiguration"]["Rules"] if rule["Id"] == forgets["ID"]]
+    assert real == {
+        "Id": forgets["ID"],
+        "Status": forgets["Status"],
+        "Prefix": forgets["Filter"]["Prefix"],
+        "ExpirationInDays": forgets["Expiration"]["Days"],
+        "NoncurrentVersionExpiration": forgets["NoncurrentVersionExpiration"],
+        "AbortIncompleteMultipartUpload": forgets["AbortIncompleteMultipartUpload"],
+    }
 
 
 # --- people ----------------------------------------------------------------------------------------------------------
@@ -217,3 +203,58 @@ def test_the_stacks_that_are_compared_are_all_that_name_what_is_declared(templat
 
     assert found.keys() == names
     assert {name.split("-", 2)[2] for name in found.values()} == {"messaging"}
+
+
+# --- one alone -------------------------------------------------------------------------------------------------------
+QUEUED, CLOCKED = QUEUES[1], SCHEDULES[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differs"),
+    [
+        (QUEUED, replace(QUEUED, tries=QUEUED.tries + 1), {"queues"}),
+        (QUEUED, replace(QUEUED, delay=QUEUED.delay + 1), {"queues"}),
+        (QUEUED, replace(QUEUED, keep_days=QUEUED.keep_days + 1), {"queues"}),
+        (QUEUED, replace(QUEUED, detail_types=["Order Paid"]), {"rules"}),
+        (QUEUED, replace(QUEUED, batch_size=QUEUED.batch_size - 1), {"mappings"}),
+        (QUEUED, replace(QUEUED, most_at_once=QUEUED.most_at_once + 1), {"mappings"}),
+        (QUEUED, replace(QUEUED, key="another"), {"queues", "rules", "mappings"}),
+        (CLOCKED, replace(CLOCKED, minutes=CLOCKED.minutes + 1), {"schedules"}),
+    ],
+)
+def test_what_is_changed_for_the_local_aws_alone_makes_a_difference(
+    monkeypatch: pytest.MonkeyPatch, templates: Mapping[str, Template], before: object, after: object, differs: set[str]
+) -> None:
+    real = declared.in_templates(templates, "production")  # as it was declared before
+    changed = [[after if each is before else each for each in all_of_them] for all_of_them in (QUEUES, SCHEDULES)]
+    monkeypatch.setattr(resources, "QUEUES", changed[0])
+    monkeypatch.setattr(provision, "SCHEDULES", changed[1])
+
+    assert different(declared.in_local_aws("production"), real) == differs
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "change", "differs"),
+    [
+        ("messaging", declared.QUEUE, {"VisibilityTimeout": 7}, "queues"),
+        ("messaging", declared.RULE, {"EventPattern": {"detail-type": ["Another"]}}, "rules"),
+        ("messaging", "AWS::Events::Archive", {"RetentionDays": 7}, "archives"),
+        ("messaging", "AWS::SNS::Topic", {"TopicName": "another"}, "topics"),
+        ("messaging", "AWS::SES::ConfigurationSet", {"Name": "another"}, "mail"),
+        ("data", "AWS::DynamoDB::GlobalTable", {"TimeToLiveSpecification": {"AttributeName": "another"}}, "tables"),
+        ("workflow", "AWS::StepFunctions::StateMachine", {"StateMachineType": "EXPRESS"}, "workflows"),
+        ("integrations", declared.RULE, {"ScheduleExpression": "rate(2 days)"}, "schedules"),
+        ("integrations", "AWS::Lambda::EventSourceMapping", {"BatchSize": 7}, "mappings"),
+    ],
+)
+def test_what_is_changed_in_the_stacks_alone_makes_a_difference(
+    templates: Mapping[str, Template], part: str, kind: str, change: Mapping[str, object], differs: str
+) -> None:
+    stack = f"vibecode-production-{part}"
+    template = copy.deepcopy(templates[stack])
+    *_, made = (made for made in template["Resources"].values() if made["Type"] == kind)
+    made["Properties"] |= change
+
+    before, after = (declared.in_templates({**templates, **more}, "production") for more in ({}, {stack: template}))
+
+    assert different(after, before) == {differs}

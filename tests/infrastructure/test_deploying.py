@@ -69,7 +69,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
         back = stage.run("rollback")
         stage.broken = ""
         again = stage.run("deploy", release="one")
-        yield First(stage=stage, failed=failed, there=there, back=back, again=again, calls=calls | stage.calls)
+        calls = Counter({**calls, **stage.calls})  # of each step that was taken twice, when it went well
+        yield First(stage=stage, failed=failed, there=there, back=back, again=again, calls=calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

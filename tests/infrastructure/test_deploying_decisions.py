@@ -42,7 +42,7 @@ def account() -> Account:
         found: Any = aws.client  # any service
         return found(service, seconds=120)  # until all of the local AWS is there, also on a busy machine
 
-    return Account(STAGES["dev"], make)
+    return Account(replace(STAGES["dev"], account=""), make)
 
 
 @pytest.fixture

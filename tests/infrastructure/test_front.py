@@ -19,7 +19,6 @@ from vibecode import problems
 from vibecode.local.certificates import Authority
 from vibecode.local.public_origin import Origins, PublicOrigin, challenged
 from vibecode.local.web_server import Answered, Asked
-from vibecode.resources import bucket_cors, bucket_lifecycle
 
 type Templates = Mapping[str, Template]
 
@@ -112,21 +111,16 @@ def test_the_stages_key_lets_cloudfront_read_what_is_in_the_media_bucket(templat
     assert encryption["BucketKeyEnabled"], "else the context is each object's ARN"
 
 
-def test_the_media_bucket_has_the_rules_of_the_local_one(front: Template) -> None:
+def test_only_pages_of_the_stage_and_of_its_front_ends_may_post(front: Template, stage: str) -> None:
     media = found(front, "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
-    [lifecycle] = [rule for rule in media["LifecycleConfiguration"]["Rules"] if rule["Id"] == "forget-uploads"]
 
-    [wanted] = bucket_cors([PUBLIC])
-    assert cors | {"MaxAgeSeconds": cors["MaxAge"]} == wanted | {"MaxAge": wanted["MaxAgeSeconds"]}
-    [rule] = bucket_lifecycle()
-    rule["Prefix"] = rule.pop("Filter")["Prefix"]  # type: ignore[index]  # S3's own words
-    rule["ExpirationInDays"] = rule.pop("Expiration")["Days"]  # type: ignore[index]  # the same
-    assert lifecycle == {("Id" if name == "ID" else name): value for name, value in rule.items()}
+    sizes = STAGES[stage]
+    assert cors["AllowedOrigins"] == [f"https://{sizes.domain}" if sizes.domain else PUBLIC, *sizes.front_ends]
 
 
-def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(full: Templates) -> None:
-    media = found(full["vibecode-staging-front"], "AWS::S3::Bucket")["Media"]
+def test_pages_of_the_stages_front_ends_may_post_what_the_api_has_signed(everything: Templates) -> None:
+    media = found(everything["vibecode-production-front"], "AWS::S3::Bucket")["Media"]
     [cors] = media["CorsConfiguration"]["CorsRules"]
 
     wanted = ["https://shop.example", "https://www.shop.example", "https://staff.shop.example:8443"]
@@ -194,8 +188,8 @@ def test_files_have_the_headers_that_the_app_sends_and_the_apps_own_stand(front:
     }
 
 
-def test_a_stage_with_a_domain_has_its_certificate_and_its_names(full: Templates) -> None:
-    front, live, worldwide = (full[f"vibecode-staging-{name}"] for name in ("front", "live", "worldwide"))
+def test_a_stage_with_a_domain_has_its_certificate_and_its_names(everything: Templates) -> None:
+    front, live, worldwide = (everything[f"vibecode-production-{name}"] for name in ("front", "live", "worldwide"))
 
     config = only(front, "AWS::CloudFront::Distribution")["DistributionConfig"]
     records = found(front, "AWS::Route53::RecordSet").values()

@@ -138,8 +138,10 @@ def test_an_app_finds_the_identities_and_a_page_cannot_use_them(
     assert allowed == {"POST"}, "docs/front-ends.md says that a page has no PUT and no GET"
 
 
-def test_people_come_back_to_the_stages_front_ends_and_apps_and_nowhere_else(full: Mapping[str, Template]) -> None:
-    api = client(Stack.of(full["vibecode-staging-identity"]), secret=False)
+def test_people_come_back_to_the_stages_front_ends_and_apps_and_nowhere_else(
+    everything: Mapping[str, Template],
+) -> None:
+    api = client(Stack.of(everything["vibecode-production-identity"]), secret=False)
     pages = ("https://shop.example", "https://www.shop.example", "https://staff.shop.example:8443")
     app = "example.shop.app://signed-in"
 
@@ -147,8 +149,8 @@ def test_people_come_back_to_the_stages_front_ends_and_apps_and_nowhere_else(ful
     assert api["LogoutURLs"] == [*(f"{page}/" for page in pages), app]
 
 
-def test_the_api_lets_in_pages_of_the_stages_front_ends(full: Mapping[str, Template]) -> None:
-    [told] = [told for _, told in Stack.of(full["vibecode-staging-runtime"]).each("AWS::SSM::Parameter")]
+def test_the_api_lets_in_pages_of_the_stages_front_ends(everything: Mapping[str, Template]) -> None:
+    [told] = [told for _, told in Stack.of(everything["vibecode-production-runtime"]).each("AWS::SSM::Parameter")]
 
     assert '"CORS_ALLOWED_ORIGINS":"https://www.shop.example,https://staff.shop.example:8443"' in str(told["Value"])
 
@@ -161,7 +163,7 @@ def test_the_api_lets_in_pages_of_the_stages_front_ends(full: Mapping[str, Templ
         {"front_ends": ("https://*.shop.example",)},
         {"apps": ("https://www.shop.example/signed-in",)},
         {"apps": ("shop://signed-in",)},
-        {"domain": "shop.example"},
+        {"domain": "shop.example", "hosted_zone": ""},
     ],
 )
 def test_a_stage_that_no_stack_could_be_made_of_is_refused(setting: dict[str, Any]) -> None:
@@ -183,6 +185,24 @@ def test_who_guesses_is_refused_at_the_pools_own_addresses_where_the_stage_pays_
         assert rules["rate"]["Statement"]["RateBasedStatement"]["AggregateKeyType"] == "IP"
         assert rules["rate"]["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
         assert rules["AWSManagedRulesAmazonIpReputationList"]["OverrideAction"] == {"None": {}}
+
+
+def test_our_own_functions_are_never_refused_at_the_pool(
+    templates: Mapping[str, Template], stack: Stack, stage: str
+) -> None:
+    """All that they ask Cognito comes from the few addresses of the NAT gateways."""
+    network = Stack.of(templates[f"vibecode-{stage}-network"])
+    gateways = {told["AllocationId"]["Fn::GetAtt"][0] for _, told in network.each("AWS::EC2::NatGateway")}
+    sets = {name: told["Addresses"] for name, told in network.each("AWS::WAFv2::IPSet")}
+
+    assert bool(sets) is STAGES[stage].sign_in_guarded
+    for addresses in sets.values():
+        assert sorted(addresses) == sorted(f"{gateway}/32" for gateway in gateways)
+    for _, guard in stack.each("AWS::WAFv2::WebACL"):
+        first = min(guard["Rules"], key=lambda rule: int(rule["Priority"]))
+        [name] = sets
+        assert first["Action"] == {"Allow": {}}
+        assert name in str(first["Statement"]["IPSetReferenceStatement"]["Arn"])
 
 
 # --- before a token --------------------------------------------------------------------------------------------------

@@ -1,36 +1,25 @@
-"""What wakes the functions on AWS and who may, API Gateway's own answers, and what a sleeping database hears of it."""
+"""What wakes the functions on AWS and who may, and API Gateway's own answers."""
 
 import json
 import re
-import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kms as kms
-from django.conf import settings as django_settings
-from django.db import OperationalError, connections
 
 from infrastructure import integrations
-from infrastructure.config import STAGES
+from infrastructure.config import STAGES, WAKING
 from infrastructure.live import Live
-from tests.infrastructure.templates import ACCOUNT, Template, found, only, strings
-from vibecode import aws, problems
-from vibecode.errors import DatabaseAway
-from vibecode.lambda_entry import handler
-from vibecode.local.lambda_runtime import Context
+from tests.infrastructure.templates import ACCOUNT, Template, found, only
+from vibecode import problems
 from vibecode.local.provision import mappings
-from vibecode.resources import QUEUES, ROUTES, SCHEDULES, TRIGGERS, Resources, Schedule
+from vibecode.resources import QUEUES, ROUTES, SCHEDULES, TRIGGERS, Resources
 
 type Templates = Mapping[str, Template]
 
 REGION = "eu-north-1"
-SCHEDULED = re.compile(r"(rate|cron|at)\(.+\)")
-DAY = 24 * 60
-# What AWS does by the clock in a stage, and why it is no connection: each is read here before it is let in.
-ASKS_NOBODY = {"AWS::Backup::BackupPlan": "copies the cluster's storage"}
 
 
 def resources(stage: str) -> Resources:
@@ -58,18 +47,21 @@ def test_the_queues_feed_the_worker_as_they_do_on_this_machine(after: Template, 
     assert _sorted(made) == _sorted(mappings(resources(stage)))
 
 
-def test_what_containers_work_at_feeds_no_function(full: Templates) -> None:
-    mapped = found(full["vibecode-staging-integrations"], "AWS::Lambda::EventSourceMapping").values()
+def test_what_containers_work_at_feeds_no_function(everything: Templates) -> None:
+    mapped = found(everything["vibecode-production-integrations"], "AWS::Lambda::EventSourceMapping").values()
     fed = {each["EventSourceArn"].rpartition(":")[2] for each in mapped}
 
-    assert fed == {resources("staging").queue_name(queue.key) for queue in QUEUES} - {"vibecode-staging-jobs"}
+    assert fed == {resources("production").queue_name(queue.key) for queue in QUEUES if queue.key != "jobs"}
 
 
 def test_runs_that_cannot_begin_do_not_gather(after: Template, stage: str) -> None:
     kept = only(after, "AWS::Lambda::EventInvokeConfig")
 
     assert (kept["FunctionName"], kept["Qualifier"]) == (resources(stage).worker, "$LATEST")
-    assert 60 <= kept["MaximumEventAgeInSeconds"] <= 600, "Lambda's own is six hours"
+    if STAGES[stage].database_sleeps:  # a day's runs, of which no other comes soon
+        assert kept["MaximumEventAgeInSeconds"] == 3600, "as long as the clock itself tries"
+    else:
+        assert 60 <= kept["MaximumEventAgeInSeconds"] <= 600, "Lambda's own is six hours"
     assert kept["MaximumRetryAttempts"] <= 1
 
 
@@ -80,7 +72,8 @@ def test_the_clock_runs_what_is_declared(after: Template, stage: str) -> None:
     rules = {rule["Name"]: rule for rule in found(after, "AWS::Events::Rule").values()}
 
     assert {name: rule["ScheduleExpression"] for name, rule in rules.items()} == {
-        named.schedule_name(schedule.key): schedule.rate(database_sleeps=sleeps) for schedule in SCHEDULES
+        named.schedule_name(each.key): WAKING if sleeps and each.wakes_database else each.rate(database_sleeps=sleeps)
+        for each in SCHEDULES
     }
     for rule in rules.values():
         [target] = rule["Targets"]
@@ -180,98 +173,6 @@ def test_what_is_said_otherwise_is_deployed_anew(monkeypatch: pytest.MonkeyPatch
 
     assert before == again
     assert not before & after
-
-
-# --- a sleeping database ---------------------------------------------------------------------------------------------
-def scheduled(templates: Templates, stage: str) -> list[tuple[str, Any]]:
-    """Everything in a stage's templates that happens by the clock, whatever it is: type and properties."""
-    return [
-        (resource["Type"], properties)
-        for name, template in templates.items()
-        if name.startswith(f"vibecode-{stage}-")
-        for logical_id, resource in template["Resources"].items()
-        for properties in [found(template, resource["Type"])[logical_id]]
-        if any(SCHEDULED.fullmatch(each) for each in strings(properties))
-    ]
-
-
-SLEEPING = [name for name, each in STAGES.items() if each.database_sleeps]
-
-
-@pytest.mark.parametrize("stage", SLEEPING)
-def test_where_the_database_sleeps_nothing_that_may_wake_it_runs_more_than_once_a_day(
-    templates: Templates, stage: str
-) -> None:
-    ours = {resources(stage).schedule_name(schedule.key): schedule for schedule in SCHEDULES}
-    clock = scheduled(templates, stage)
-
-    assert {kind for kind, _ in clock} == {"AWS::Events::Rule", *ASKS_NOBODY}
-    rules = [rule for kind, rule in clock if kind == "AWS::Events::Rule"]
-    assert {rule["Name"] for rule in rules} == set(ours)
-    for rule in rules:
-        if ours[rule["Name"]].wakes_database:
-            assert rule["ScheduleExpression"] == f"rate({DAY} minutes)", rule["Name"]
-
-
-@pytest.mark.parametrize("stage", SLEEPING)
-def test_where_the_database_sleeps_it_is_let_sleep(templates: Templates, stage: str) -> None:
-    data = templates[f"vibecode-{stage}-data"]
-    cluster = only(data, "AWS::RDS::DBCluster")
-    parameters = only(data, "AWS::RDS::DBClusterParameterGroup")["Parameters"]
-
-    scaling = cluster["ServerlessV2ScalingConfiguration"]
-    assert scaling["MinCapacity"] == 0
-    assert int(parameters["idle_session_timeout"]) / 1000 < scaling["SecondsUntilAutoPause"]
-    assert found(data, "AWS::RDS::DBProxy") == {}, "it would hold connections"
-
-
-@pytest.fixture
-def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How often a connection was asked for; the database is asleep."""
-    asked: list[str] = []
-    connections["default"].close()  # a sandbox that starts has none
-
-    def ensure_connection(*_: object) -> None:
-        asked.append("connection")
-        raise OperationalError("asleep")
-
-    monkeypatch.setattr(type(connections["default"]), "ensure_connection", ensure_connection)
-    return asked
-
-
-def run_by_clock(schedule: Schedule) -> None:
-    """As EventBridge does it."""
-    event = {
-        "version": "0",
-        "id": str(uuid.uuid4()),
-        "source": "aws.events",
-        "detail-type": "Scheduled Event",
-        "resources": [django_settings.RESOURCES.rule_arn(schedule.key)],
-        "detail": {},
-    }
-    handler(event, Context("worker"))
-
-
-@pytest.mark.parametrize("key", [schedule.key for schedule in SCHEDULES if not schedule.wakes_database])
-def test_what_runs_oftener_does_its_work_without_a_connection(key: str, woken: list[str], settings: Any) -> None:
-    [schedule] = [schedule for schedule in SCHEDULES if schedule.key == key]
-    settings.WEBSOCKET_API_URL = "http://127.0.0.1:9"
-    table, row = settings.RESOURCES.connections_table, {"userId": {"S": "TICKET#old"}, "connectionId": {"S": "-"}}
-    aws.client("dynamodb").put_item(TableName=table, Item=row | {"expiresAt": {"N": str(int(time.time()) - 1)}})
-
-    run_by_clock(schedule)
-
-    assert woken == []
-    assert "Item" not in aws.client("dynamodb").get_item(TableName=table, Key=row), "it had nothing to do"
-
-
-def test_a_connection_would_have_been_seen(woken: list[str]) -> None:
-    [sweep] = [schedule for schedule in SCHEDULES if schedule.key == "sweep-outbox"]
-
-    with pytest.raises(DatabaseAway):
-        run_by_clock(sweep)
-
-    assert woken != []
 
 
 def _sorted(made: Any) -> list[dict[str, Any]]:

@@ -25,8 +25,8 @@ def stack(stage: str, templates: Mapping[str, Template]) -> Stack:
     return Stack.of(templates[f"vibecode-{stage}-messaging"])
 
 
-def made_with(**setting: Any) -> Stack:
-    """The stack of a shop that has a domain."""
+def made_with(*, domain: str = "", hosted_zone: str = "") -> Stack:
+    """The stack of a shop that has a domain, or none."""
     app = cdk.App()
     foundation = cdk.Stack(app, "foundation")
     messaging = Messaging(
@@ -34,7 +34,7 @@ def made_with(**setting: Any) -> Stack:
         "messaging",
         resources=Resources(stage="dev", region="eu-north-1", account=cdk.Aws.ACCOUNT_ID),
         key=kms.Key(foundation, "Key"),
-        stage=replace(STAGES["dev"], **setting),
+        stage=replace(STAGES["dev"], domain=domain, hosted_zone=hosted_zone),
     )
     return Stack.of(app.synth().get_stack_by_name(messaging.stack_name).template)
 
@@ -123,7 +123,7 @@ def test_a_domain_signs_its_mails_in_its_own_zone() -> None:
 def test_what_the_bus_cannot_read_lies_in_a_queue_that_takes_in_from_the_bus_alone(stack: Stack, stage: str) -> None:
     """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html."""
     [(_, bus)] = stack.each("AWS::Events::EventBus")
-    [(name, dead)] = [(name, told) for name, told in stack.each(QUEUE) if told["QueueName"].endswith("-bus-dead")]
+    [(name, dead)] = [each for each in stack.each(QUEUE) if each[1]["QueueName"] == f"vibecode-{stage}-bus-dead"]
     [policy] = [told for _, told in stack.each("AWS::SQS::QueuePolicy") if dead["QueueName"] in told["Queues"]]
 
     assert bus["DeadLetterConfig"] == {"Arn": stack.arn(name)}

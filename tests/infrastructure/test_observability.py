@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from infrastructure import watches
-from infrastructure.config import STAGES
+from infrastructure.config import STAGES, Stage
 from infrastructure.costs.prices import DAYS
 from infrastructure.costs.usage import EXPECTED, traced
 from orders.status import OrderStatus, PaymentState
+from tests.infrastructure.options import ALL
 from tests.infrastructure.templates import Resource, Templates, of_stage, resources
 from vibecode.local.folder import REPOSITORY
 from vibecode.resources import OPERATIONS, QUEUES, SCHEDULES, Resources
@@ -39,8 +40,10 @@ def runbook_of(alarm: Resource) -> str:
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
-def test_every_alarm_names_a_page_and_every_page_is_named_by_an_alarm(templates: Templates, full: Templates) -> None:
-    named = {runbook_of(alarm) for some in (templates, full) for alarm in alarms(some).values()}
+def test_every_alarm_names_a_page_and_every_page_is_named_by_an_alarm(
+    templates: Templates, everything: Templates
+) -> None:
+    named = {runbook_of(alarm) for some in (templates, everything) for alarm in alarms(some).values()}
     written = {page.stem for page in RUNBOOKS.glob("*.md")} - WITHOUT_ALARM
 
     assert named == written
@@ -90,53 +93,62 @@ def test_commands_of_the_pages_name_what_there_is(templates: Templates) -> None:
 
 
 # --- alarms ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("stage", STAGES)
-def test_everything_that_calls_for_somebody_has_an_alarm(templates: Templates, stage: str) -> None:
-    prefix = f"vibecode-{stage}-"
-    found = {name.removeprefix(prefix) for name in alarms(of_stage(templates, stage))}
+@pytest.fixture(params=[*STAGES, "everything"])
+def sized(request: pytest.FixtureRequest) -> tuple[Stage, dict[str, Resource]]:
+    """Each stage, and one that asks for everything, with its alarms by their names without the stage's."""
+    stage = ALL if request.param == "everything" else STAGES[request.param]
+    made = request.getfixturevalue("everything" if stage is ALL else "templates")
+    found = alarms(of_stage(made, stage.name))
+    return stage, {name.removeprefix(f"{stage.prefix}-"): alarm for name, alarm in found.items()}
 
-    wanted = {
+
+def certificates(stage: Stage) -> tuple[str, ...]:
+    """The alarms that a domain brings."""
+    return ("certificate-expires", "certificate-expires-live") if stage.domain else ()
+
+
+def test_everything_that_calls_for_somebody_has_an_alarm(sized: tuple[Stage, dict[str, Resource]]) -> None:
+    stage, found = sized
+
+    assert found.keys() == {
         *("web-errors", "web-slow", "web-throttled", "worker-throttled", "worker-errors"),
         *(f"{what}-{queue.key}" for queue in QUEUES for what in ("dead", "late")),
         *("dead-bus", "facts-unsent", "facts-parked", "payments-unknown", "refunds-failed", "orders-failed"),
         *("executions-failed", "executions-cut-off"),
         *("database-away", "database-capacity", "database-connections"),
-        *(["database-lag"] if STAGES[stage].readers else []),
-        *(["unreachable"] if STAGES[stage].watched.canary else []),
+        *(["database-lag"] if stage.readers else []),
+        *(["unreachable"] if stage.watched.canary else []),
+        *certificates(stage),
         "page",
     }
-    assert found == wanted
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_each_alarm_tells_somebody_by_itself_or_by_the_one_that_pages(templates: Templates, stage: str) -> None:
-    mine = of_stage(templates, stage)
-    page = alarms(mine)[f"vibecode-{stage}-page"]
-    paging = {name for name, alarm in alarms(mine).items() if f"<{alarm.name}.Arn>" in page.properties["AlarmRule"]}
+def test_each_alarm_tells_somebody_by_itself_or_by_the_one_that_pages(sized: tuple[Stage, dict[str, Resource]]) -> None:
+    _, mine = sized
+    paging = {name for name, alarm in mine.items() if f"<{alarm.name}.Arn>" in mine["page"].properties["AlarmRule"]}
 
-    assert {name.removeprefix(f"vibecode-{stage}-") for name in paging} == {
+    assert paging == {
         *("web-errors", "web-slow", "web-throttled", "facts-unsent", "payments-unknown", "executions-failed"),
         *("database-away", "database-capacity", "database-connections"),
     }
-    for name, alarm in alarms(mine).items():
+    for name, alarm in mine.items():
         assert bool(alarm.properties.get("AlarmActions")) is (name not in paging), name
         assert alarm.properties.get("AlarmActions") == alarm.properties.get("OKActions"), "and says when it is over"
 
 
-def test_silence_is_bad_only_where_somebody_measures_by_the_clock(templates: Templates) -> None:
+def test_silence_is_bad_only_where_somebody_measures_by_the_clock(sized: tuple[Stage, dict[str, Resource]]) -> None:
+    stage, mine = sized
     silent = {
         name: alarm.properties["TreatMissingData"]
-        for name, alarm in alarms(templates).items()
+        for name, alarm in mine.items()
         if alarm.type == "AWS::CloudWatch::Alarm" and alarm.properties["TreatMissingData"] != "notBreaching"
     }
 
     assert silent == {
-        "vibecode-dev-facts-unsent": "ignore",  # measured once a day
-        "vibecode-staging-facts-unsent": "breaching",
-        "vibecode-production-facts-unsent": "breaching",
-        **{f"vibecode-{stage}-facts-parked": "ignore" for stage in STAGES},
-        "vibecode-staging-unreachable": "breaching",
-        "vibecode-production-unreachable": "breaching",
+        "facts-unsent": "ignore" if stage.database_sleeps else "breaching",  # measured once a day, or by the minute
+        "facts-parked": "ignore",
+        **({"unreachable": "breaching"} if stage.watched.canary else {}),
+        **dict.fromkeys(certificates(stage), "breaching"),
     }
 
 
@@ -268,16 +280,19 @@ def test_the_canary_asks_for_what_touches_no_database_and_dev_has_none(templates
         assert asked["EnableSNI"] is True
 
 
-def test_a_domain_brings_the_alarms_of_its_certificates(full: Templates) -> None:
-    for name, parameter in (("certificate-expires", "Certificate"), ("certificate-expires-live", "LiveCertificateArn")):
-        alarm = alarms(full)[f"vibecode-staging-{name}"]
+def test_a_domain_brings_the_alarms_of_its_certificates(everything: Templates) -> None:
+    for name, output, stack in (
+        ("certificate-expires", "CertificateArn", "worldwide"),
+        ("certificate-expires-live", "LiveCertificateArn", "live"),
+    ):
+        alarm = alarms(everything)[f"vibecode-production-{name}"]
         assert (alarm.properties["ComparisonOperator"], alarm.properties["Threshold"]) == ("LessThanThreshold", 21)
-        assert dimensions_of(alarm.properties) == {"CertificateArn": f"<{parameter}>"}
+        assert dimensions_of(alarm.properties) == {"CertificateArn": f"<{output}>"}
         assert alarm.properties["TreatMissingData"] == "breaching", "of one that has ended ACM counts nothing"
-    assert "LiveCertificateArn" in full["vibecode-staging-live"]["Outputs"], "what the deployment tells it"
-    [check] = resources(full, "AWS::Route53::HealthCheck")
+        assert output in everything[f"vibecode-production-{stack}"]["Outputs"], "what the deployment tells it"
+    [check] = resources(everything, "AWS::Route53::HealthCheck")
     assert check.properties["HealthCheckConfig"]["FullyQualifiedDomainName"] == "shop.example"
-    assert "PublicDomain" not in full["vibecode-staging-observability-worldwide"].get("Parameters", {})
+    assert "PublicDomain" not in everything["vibecode-production-observability-worldwide"].get("Parameters", {})
 
 
 def heard(templates: Templates, stage: str) -> dict[str, set[str]]:
@@ -292,10 +307,10 @@ def heard(templates: Templates, stage: str) -> dict[str, set[str]]:
     return found
 
 
-def test_who_is_to_hear_of_alarms_hears_of_them_in_both_regions(templates: Templates, full: Templates) -> None:
+def test_who_is_to_hear_of_alarms_hears_of_them_in_both_regions(templates: Templates, everything: Templates) -> None:
     both = ("observability", "observability-worldwide")
 
-    assert heard(full, "staging") == {f"vibecode-staging-{stack}": {"night@shop.example"} for stack in both}
+    assert heard(everything, "production") == {f"vibecode-production-{stack}": {"night@shop.example"} for stack in both}
     for name, stage in STAGES.items():
         who = {stage.alarms_to} if stage.alarms_to else set()
         assert heard(templates, name) == {f"vibecode-{name}-{stack}": who for stack in both}
@@ -304,8 +319,6 @@ def test_who_is_to_hear_of_alarms_hears_of_them_in_both_regions(templates: Templ
 def test_where_nobody_hears_of_alarms_the_pages_say_so() -> None:
     for page in ("runbooks/README.md", "security.md", "compliance.md", "deploy.md"):
         assert "`alarms_to`" in (REPOSITORY / "docs" / page).read_text(), page
-    all_deaf = not any(stage.alarms_to for stage in STAGES.values())
-    assert ("It is empty in every stage as committed" in (RUNBOOKS / "README.md").read_text()) is all_deaf
 
 
 def test_a_budget_may_be_replaced_by_another(templates: Templates) -> None:

@@ -14,6 +14,7 @@ import yaml
 from infrastructure.config import STAGES
 from infrastructure.deploying_rights import creating, limit_arn
 from infrastructure.privilege.policies import Statement, allows, matches
+from infrastructure.privilege.policies import statements as read
 from infrastructure.privilege.templates import CannotTell
 from infrastructure.privilege.templates import Templates as Known
 from tests.infrastructure.templates import Resource, Templates, as_list, named, of_stage, policies, resources
@@ -39,6 +40,7 @@ MAY_BE_DELETED = {
 }
 # What AWS's handlers could call of which our templates give them no occasion, by the beginning of the action.
 NO_OCCASION = {
+    "acm-pca:": "certificates of a private authority",
     "amplify:": "firewalls of others than a pool", "apprunner:": "firewalls of others than a pool",
     "appsync:": "firewalls of others than a pool", "bedrock-agentcore:": "firewalls of others than a pool",
     "elasticloadbalancing:": "firewalls of others than a pool",
@@ -69,8 +71,9 @@ BY_SETTING = [
     f"AWS::{kind}"
     for kind in (
         "ApiGatewayV2::ApiMapping", "ApiGatewayV2::DomainName", "ApplicationAutoScaling::ScalableTarget",
-        "ApplicationAutoScaling::ScalingPolicy", "ECS::Cluster", "ECS::Service", "ECS::TaskDefinition",
-        "EFS::AccessPoint", "EFS::FileSystem", "EFS::MountTarget", "SES::EmailIdentity",
+        "ApplicationAutoScaling::ScalingPolicy", "CertificateManager::Certificate", "ECS::Cluster", "ECS::Service",
+        "ECS::TaskDefinition", "EFS::AccessPoint", "EFS::FileSystem", "EFS::MountTarget", "Route53::RecordSet",
+        "SES::EmailIdentity", "SNS::Subscription",
     )
 ]  # fmt: skip
 
@@ -240,6 +243,33 @@ def test_tests_and_checks_run_without_any_right_on_the_shop(mine: Templates) -> 
         assert "ManagedPolicyArns" not in found.properties
         assert {deed.split(":")[0] for deed in deeds} == {"s3", "kms", "logs", "codeconnections"}
         assert not any(deed.startswith(("s3:Put", "s3:Delete", "kms:Enc", "kms:Gen")) for deed in deeds)
+
+
+# https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html and, of what encrypts,
+# https://docs.aws.amazon.com/codebuild/latest/userguide/setting-up-kms.html
+READS = {
+    "s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketAcl", "s3:GetBucketLocation", "s3:GetBucketVersioning",
+    "kms:Decrypt",
+}  # fmt: skip
+MAKES = {"s3:PutObject"} | {
+    f"kms:{deed}" for deed in ("DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
+}
+
+
+@pytest.mark.parametrize("name", ["run", "test", "check", "staging", "production"])
+def test_whoever_takes_an_artifact_may_read_the_version_that_it_is_and_the_pipeline_alone_makes_one(
+    mine: Templates, name: str
+) -> None:
+    [key] = resources(mine, "AWS::KMS::Key")
+    bucket = "arn:aws:s3:::vibecode-pipeline-123456789012"
+    document = {"Version": "2012-10-17", "Statement": [said for _, said in policies(role(mine, name))]}
+    may = {
+        action
+        for action in READS | MAKES
+        if any(allows([*read(document)], action, on) for on in (bucket, f"{bucket}/a", f"<{key.name}.Arn>"))
+    }
+
+    assert may == (READS | MAKES if name == "run" else READS)
 
 
 @pytest.mark.parametrize("stage", ["staging", "production"])
