@@ -5,13 +5,17 @@ SHELL := /bin/sh
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-STAGE ?= dev
+STAGE = dev
 ARCHITECTURE ?= arm64
 # In two processes over one set of engines: tests/side_by_side.py says what runs beside what.
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-restart 1
 ORDERS ?= 1000000
 DEPLOYING := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.deploying
-ASKED = $(if $(YES),--yes) $(if $(BREAK_LOCK),--break-lock) $(if $(ACCOUNT),--account $(ACCOUNT))
+# What a deploy is told counts where it stands on make's own command line; but ROLE and YES, which CI sets. 1 means yes.
+said = $(if $(findstring command line,$(origin $(1))),$($(1)))
+flag = $(if $(filter 1,$(call said,$(1))),--$(2))
+named = $(if $(call said,$(1)),--$(2) '$(call said,$(1))')
+ASKED = $(if $(filter 1,$(YES)),--yes) $(call flag,BREAK_LOCK,break-lock) $(call named,ACCOUNT,account)
 TRAILS := $(CURDIR)/.build/trails
 
 .PHONY: help
@@ -68,16 +72,17 @@ package: install ## make the package for Lambda (STAGE=dev ARCHITECTURE=arm64)
 
 .PHONY: deploy
 deploy: install ## bring a stage to AWS: a plan, a question, line by line (STAGE=dev PLAN=1 YES=1 TAG=name); docs/deploy.md
-	@$(DEPLOYING) deploy --stage $(STAGE) $(if $(PLAN),--plan) $(if $(TAG),--tag $(TAG)) $(if $(ROLE),--role $(ROLE)) \
-		$(if $(MAY_LOSE),--may-lose) $(ASKED)
+	@$(DEPLOYING) deploy --stage $(STAGE) $(call flag,PLAN,plan) $(call named,TAG,tag) $(if $(ROLE),--role '$(ROLE)') \
+		$(call flag,MAY_LOSE,may-lose) $(ASKED)
 
 .PHONY: rollback
-rollback: install ## bring back the release before: both functions and their files (STAGE=dev YES=1)
-	@$(DEPLOYING) rollback --stage $(STAGE) $(ASKED)
+rollback: install ## bring back the release before: both functions and their files (STAGE=dev YES=1 TO=name)
+	@$(DEPLOYING) rollback --stage $(STAGE) $(call named,TO,to) $(ASKED)
 
 .PHONY: pipeline
 pipeline: install ## bring the pipeline to AWS, once an account (REPOSITORY=owner/name BRANCH=main PLAN=1 YES=1); docs/deploy.md
-	@$(DEPLOYING).pipeline $(foreach word,REPOSITORY BRANCH SUBJECT PROVIDER,$(if $($(word)),--$(shell echo $(word) | tr A-Z a-z) $($(word)))) $(if $(PLAN),--plan) $(if $(YES),--yes)
+	@$(DEPLOYING).pipeline $(call named,REPOSITORY,repository) $(call named,BRANCH,branch) \
+		$(call named,SUBJECT,subject) $(call named,PROVIDER,provider) $(call flag,PLAN,plan) $(if $(filter 1,$(YES)),--yes)
 
 .PHONY: rehearse
 rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)

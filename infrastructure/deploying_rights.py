@@ -224,6 +224,8 @@ def deploying(stage: str, account: str, maker: str) -> Iterator[iam.PolicyStatem
     # What is asked before anything is done; none of it has anything narrower.
     # https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html and its neighbours
     yield _allow("Preflight", ["servicequotas:GetServiceQuota"], ["*"])
+    if domain := STAGES[stage].domain:  # Cognito's pool waits until SES has verified it
+        yield _allow("SenderOfMails", ["ses:GetEmailIdentity"], [f"arn:aws:ses:{REGION}:{account}:identity/{domain}"])
     if STAGES[stage].batch:
         yield _allow(
             "ImageOfTheRelease", ["ecr:DescribeImages"], [f"arn:aws:ecr:{REGION}:{account}:repository/{prefix}"]

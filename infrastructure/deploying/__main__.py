@@ -16,15 +16,17 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import REGION, STAGES
-from infrastructure.deploying import stacks as assembly
-from infrastructure.deploying.account import Account, Refused, whoever
-from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying import assembly
+from infrastructure.deploying.account import Account, Refused, WentWrong, whoever
+from infrastructure.deploying.cloudformation import StackFailed
+from infrastructure.deploying.functions import Functions
+from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.parameters import told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import BEGUN, KEY, LEASE, Attempt, Lost, Record, Release
-from infrastructure.deploying.releases import Bucket, of_checkout, of_package
+from infrastructure.deploying.releases import Bucket, of_checkout, of_package, tagging
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import StackFailed, Stacks
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import (
     SWITCHES,
     Deploy,
@@ -36,6 +38,7 @@ from infrastructure.deploying.steps import (
     roll_back,
     take,
 )
+from infrastructure.deploying.waiting import Turn
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,11 +53,13 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--yes", action="store_true", help="ask nothing")
         command.add_argument("--break-lock", action="store_true", help="somebody else's deploy is dead: go on over it")
         command.add_argument("--patience", type=float, help="seconds within which the smoke test must be fine")
+    back.add_argument("--to", default="", help="the release that is meant: nothing is done where it is there already")
     forward.add_argument("--plan", action="store_true", help="only say what would be done")
-    forward.add_argument("--tag", default="", help="what the release is called; needed where the checkout has changes")
     forward.add_argument("--may-lose", action="store_true", help="also what removes or replaces something")
     forward.add_argument("--templates", type=Path, help="CDK's output, made before; else it is made now")
-    forward.add_argument("--package", type=Path, help="a package, made before; else it is made now")
+    named = forward.add_mutually_exclusive_group()  # a package has its name
+    named.add_argument("--tag", default="", help="what the release is called; needed where the checkout has changes")
+    named.add_argument("--package", type=Path, help="a package, made before; else it is made now")
     forward.add_argument(
         "--role", default="", help="the ARN of the role in whose name CloudFormation works; else yours"
     )
@@ -65,19 +70,25 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
     """Plan, ask, deploy."""
     _check_account(arguments, account)
     _check_first(arguments, account)
-    release = of_package(arguments.package, account.stage.name) if arguments.package else of_checkout(arguments.tag)
+    if arguments.package:
+        release = of_package(arguments.package, account.stage.name)
+    else:
+        release = of_checkout(arguments.tag, planned=arguments.plan)
     record = _record(account)
     record.check_free(break_lock=arguments.break_lock)
+    if record.attempt and record.attempt.backing_out:
+        _end_way_back(record.attempt, record, arguments, account, say)
+        return
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        functions = Functions(account, record.still_ours, say.line)
         stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
-        stacks.told |= told(stacks, functions, switched=False)
+        tools = _tools(stacks, record, arguments, say)
+        stacks.told |= told(stacks, tools.functions, switched=False)
         known = record.releases.get(release.name)
         if known and known.source != release.source:
             raise Refused(f"{release.name} was deployed with other code ({known.source}): choose another tag.")
-        attempt = _resumed(record, "deploy", release)
+        attempt = _resumed(record, release)
         plan = make_plan(stacks, record, release, resumes=bool(attempt and attempt.steps))
         plan.show(say)
         if arguments.plan:
@@ -88,21 +99,14 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         if not account.has_packages:
             # Without its bucket there is no lock yet. Of two first deploys CloudFormation lets one make this stack.
             say.step("stack foundation", lambda: stacks.apply("foundation", plan.lost))
-        tools = Tools(
-            stacks=stacks,
-            functions=functions,
-            bucket=Bucket(account),
-            record=record,
-            agreed=plan.lost,
-            package=arguments.package,
-            patience=arguments.patience,
-        )
+        tools = replace(tools, agreed=plan.lost, package=arguments.package)
         with _locked(record, arguments, say):
             _check_nobody_was_faster(plan, record)
-            if _resumed(record, "deploy", release) is None:
-                record.begin(_instead_of(record.attempt, release))
+            if _resumed(record, release) is None:
+                record.begin(_instead_of(record.attempt, "deploy", release))
             _carry_out(Deploy(tools, record.releases.get(record.current)).steps(), tools, say)
         say.line(f"{release.name} is deployed to {account.stage.name}.", "bold green")
+        _say_how_to_tag(record, account, say)
 
 
 def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> None:
@@ -110,56 +114,100 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     _check_account(arguments, account)
     record = _record(account)
     record.check_free(break_lock=arguments.break_lock)
+    if record.attempt and record.attempt.backing_out and record.attempt.kind == "rollback":
+        _end_way_back(record.attempt, record, arguments, account, say)
+        return
+    if arguments.to and arguments.to == record.current and _switching(record) is None:
+        say.line(f"{account.stage.name} is at {arguments.to} already: nothing was done.", "bold green")
+        return
     way = _way_back(record)
-    bucket = Bucket(account)
-    if not bucket.has(way.then.package):
+    if arguments.to not in {"", way.then.name}:
+        raise Refused(f"The way back from {way.leaves} leads to {way.then.name}, not to {arguments.to}.")
+    tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
+    if not tools.bucket.has(way.then.package):
         raise Refused(f"The package of {way.then.name} is gone ({way.then.package}); deploy its commit instead.")
     number, who = account.identity
     say.line(f"{account.stage.name} in account {number}, {REGION}", "bold")
     say.line(f"  as {who}")
-    say.line(f"  back from {(way.cut_off or way.now).name} to {way.then.name} of {way.then.at}")
-    for migration in (way.cut_off or way.now).migrations:
+    if way.resumes:
+        say.line(f"  back to {way.then.name} of {way.then.at}; it was cut off: what it has done is not done again")
+    else:
+        say.line(f"  back from {way.leaves} to {way.then.name} of {way.then.at}")
+    for migration in way.migrations:
         say.line(f"    stays: {migration}", "dim")
     say.line("  stacks and schema stay as they are: migrations have only expanded it")
     _ask(arguments, f"Bring {way.then.name} back?")
-    functions = Functions(account, record.still_ours, say.line)
-    tools = Tools(
-        stacks=Stacks(account, {}), functions=functions, bucket=bucket, record=record, patience=arguments.patience
-    )
     with _locked(record, arguments, say):
         if _way_back(record) != way:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
-        steps = roll_back(tools, way.now, way.then)
-        if way.cut_off:
-            back_out(steps, record, say)
-        else:
-            if _resumed(record, "rollback", way.then) is None:
-                record.begin(Attempt(kind="rollback", release=way.then))
-            _carry_out(steps, tools, say)
+        if not way.resumes:
+            record.begin(_instead_of(record.attempt, "rollback", way.then))
+        _carry_out(roll_back(tools, way.now, way.then), tools, say)
     say.line(f"{account.stage.name} is back at {way.then.name}. Stacks and schema are as they were.", "bold green")
+    _say_how_to_tag(record, account, say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayBack:
     """From where one goes back, and to what."""
 
-    now: Release
-    then: Release
-    cut_off: Release | None  # of a deploy that had begun to switch functions; then ``then`` is what was there before
+    leaves: str  # what functions have, or a part of them
+    now: Release  # the current one
+    then: Release  # the one before it; of a deploy that had begun to switch functions the current one
+    migrations: tuple[str, ...] = ()  # of what is left
+    resumes: bool = False  # it was begun before
 
 
 def _way_back(record: Record) -> WayBack:
     """What a way back would do with the record as it is. Raises Refused where there is nothing to go back to."""
-    now, attempt = record.releases.get(record.current), record.attempt
-    switched = attempt is not None and attempt.kind == "deploy" and SWITCHES & attempt.steps.keys()
-    cut_off = attempt.release if attempt and switched else None
-    then = now if cut_off else record.releases.get(now.previous) if now else None
-    if now is None or then is None:
-        raise Refused("There is nothing to go back to: no release was deployed before this one.")
-    return WayBack(now=now, then=then, cut_off=cut_off)
+    now, begun = record.releases.get(record.current), _switching(record)
+    if now and begun and begun.kind == "rollback":
+        return WayBack(leaves=now.name, now=now, then=begun.release, migrations=now.migrations, resumes=True)
+    if now and begun:
+        return WayBack(leaves=begun.release.name, now=now, then=now, migrations=begun.release.migrations)
+    if now and (then := record.releases.get(now.previous)):
+        return WayBack(leaves=now.name, now=now, then=then, migrations=now.migrations)
+    raise Refused("There is nothing to go back to: no release was deployed before this one.")
+
+
+def _switching(record: Record) -> Attempt | None:
+    """What was begun and is not over, where functions may have something else than the current release by it."""
+    attempt = record.attempt
+    switched = attempt and (attempt.kind == "rollback" or SWITCHES & attempt.steps.keys())
+    return attempt if switched else None
+
+
+def _end_way_back(attempt: Attempt, record: Record, arguments: argparse.Namespace, account: Account, say: Say) -> None:
+    """A deploy has failed, or a rollback, and was cut off while the current release came back: end that, and say so."""
+    there = record.releases[record.current]
+    failed = f"A {attempt.kind} that was to bring {attempt.release.name} had failed, and was cut off on its way back"
+    say.line(f"{account.stage.name} in account {account.number}, {REGION}", "bold")
+    say.line(f"  {failed} to {there.name}. That comes first.", "yellow")
+    if arguments.command == "deploy" and arguments.plan:
+        return
+    _ask(arguments, f"Bring {there.name} back?")
+    tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
+    with _locked(record, arguments, say):
+        if record.attempt != attempt:
+            raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
+        is_deploy = attempt.kind == "deploy"
+        back_out(Deploy(tools, there).steps() if is_deploy else roll_back(tools, there, attempt.release), record, say)
+    raise TookBack(f"{failed}. Run it again, if you still want it.", there.name)
 
 
 # --- the parts of both -----------------------------------------------------------------------------------------------
+def _tools(stacks: Stacks, record: Record, arguments: argparse.Namespace, say: Say) -> Tools:
+    functions = Functions(stacks.account, Turn(record.still_ours))
+    return Tools(
+        stacks=stacks,
+        functions=functions,
+        operations=Operations(functions, say.line),
+        bucket=Bucket(stacks.account),
+        record=record,
+        patience=arguments.patience,
+    )
+
+
 @contextmanager
 def _templates(arguments: argparse.Namespace, account: Account) -> Iterator[dict[str, assembly.Template]]:
     stage = account.stage
@@ -169,7 +217,7 @@ def _templates(arguments: argparse.Namespace, account: Account) -> Iterator[dict
     from infrastructure.app import synthesize  # it takes seconds to load
 
     with tempfile.TemporaryDirectory(prefix="vibecode-stacks-") as folder:
-        synthesize(Path(folder))
+        synthesize(Path(folder), [stage], judged=False)
         yield assembly.read(Path(folder), stage.name, stage.prefix)
 
 
@@ -177,13 +225,12 @@ def _record(account: Account) -> Record:
     return Record(account.client("s3"), account.bucket("packages"), whoever())
 
 
-def _resumed(record: Record, kind: str, release: Release) -> Attempt | None:
-    """The attempt that this run goes on with, if there is one; a way back that was cut off always is."""
+def _resumed(record: Record, release: Release) -> Attempt | None:
+    """The deploy of this very release that was begun before, if there is one."""
     attempt = record.attempt
-    if attempt is None or attempt.backing_out:
-        return attempt
-    begun = attempt.release
-    wanted = (kind, release.name, release.source, release.stacks)
+    if attempt is None:
+        return None
+    begun, wanted = attempt.release, ("deploy", release.name, release.source, release.stacks)
     return attempt if (attempt.kind, begun.name, begun.source, begun.stacks) == wanted else None
 
 
@@ -226,22 +273,37 @@ def _let_go(record: Record, say: Say) -> None:
         say.line(f"The lock was not released ({error}); it ends by itself, {LEASE} s from now at most.", "yellow")
 
 
-def _instead_of(unfinished: Attempt | None, release: Release) -> Attempt:
-    """A deploy in the place of one that was cut off: what that had begun is taken anew, and taken back if need be."""
+def _instead_of(unfinished: Attempt | None, kind: str, release: Release) -> Attempt:
+    """An attempt in the place of one that was cut off: what that had begun is taken anew, and taken back if need be."""
     begun = unfinished.steps if unfinished else ()
-    return Attempt(kind="deploy", release=release, steps=dict.fromkeys(begun, BEGUN))
+    return Attempt(kind=kind, release=release, steps=dict.fromkeys(begun, BEGUN))
 
 
 def _check_nobody_was_faster(plan: Plan, record: Record) -> None:
     """Between plan and lock somebody may have deployed: then the plan is of another world."""
     if (plan.before.name if plan.before else "") != record.current:
         raise Refused(f"{record.current} was deployed meanwhile: plan again.")
+    if record.attempt and record.attempt.backing_out:
+        raise Refused(f"{record.attempt.release.name} has failed meanwhile, and is taken back first: run it again.")
 
 
 def _carry_out(steps: list[Step], tools: Tools, say: Say) -> None:
-    take(steps, tools.record, say)
-    for gone in tools.record.finish(finished(tools.record)):
-        tools.bucket.forget(gone)
+    """Take the steps, then end the attempt; packages that no release names go before, while the stage is ours."""
+    record = tools.record
+    take(steps, record, say)
+    last = finished(record)
+    record.check_ours()
+    try:
+        tools.bucket.keep_only({each.package for each in record.kept(last).values()})
+    except (BotoCoreError, ClientError) as error:
+        say.line(f"Packages of before were not all deleted ({error}); the next deploy does it.", "yellow")
+    record.finish(last)
+
+
+def _say_how_to_tag(record: Record, account: Account, say: Say) -> None:
+    """What production has by now is the release before the next one: git must know it (docs/deploy.md)."""
+    if account.stage.name == "production":
+        say.line(f"Let git know: {tagging(record.releases[record.current])}")
 
 
 def _ask(arguments: argparse.Namespace, question: str) -> None:
@@ -265,7 +327,7 @@ def main(words: Sequence[str] | None = None) -> int:
         say.line(str(refused), "bold red")
     except TookBack as failed:
         say.line(
-            f"It failed: {failed}\nBoth functions of {arguments.stage} and their files are as they were before; "
+            f"It failed: {failed}\nBoth functions of {arguments.stage} have {failed.release} again; "
             "stacks and schema stay as they are now.",
             "bold red",
         )

@@ -1,6 +1,7 @@
-"""The account that a stage is deployed to, as whoever deploys sees it: boto3's clients, who we are, its names."""
+"""The account that a stage is deployed to, as whoever deploys sees it: clients, who we are, names, the hand-over."""
 
 import getpass
+import json
 import socket
 from collections.abc import Callable
 from functools import cached_property
@@ -11,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infrastructure.config import REGION, Stage
+from infrastructure.hand_over import Document, Incomplete, check
 from vibecode.resources import FUNCTION_TIMEOUT, PROJECT, Resources
 
 type Clients = Callable[..., Any]
@@ -20,6 +22,10 @@ class Refused(Exception):
     """The deployment cannot go on; the text says why, and what helps."""
 
 
+class WentWrong(Exception):
+    """What was deployed does not do what it should; the text says what it does."""
+
+
 class Account:
     """The account of one stage. ``make`` makes clients as boto3.client does; AWS_ENDPOINT_URL leads to another AWS."""
 
@@ -27,6 +33,10 @@ class Account:
         self.stage = stage
         self._make = make
         self._made: dict[tuple[str, str], Any] = {}
+
+    def of(self, stage: Stage) -> "Account":
+        """The same account, as another stage sees it."""
+        return Account(stage, self._make)
 
     def client(self, service: str, region: str = REGION) -> Any:
         """boto3's client of a service, which asks again where AWS is away for a moment."""
@@ -81,6 +91,18 @@ class Account:
     def hand_over_parameter(self) -> str:
         """The name of the SSM parameter by which the stacks hand over to Zappa."""
         return f"/{PROJECT}/{self.stage.name}/hand-over"
+
+    def hand_over(self) -> Document:
+        """What the stacks hand over. Raises Refused where it is not there, or not whole."""
+        try:
+            told = self.client("ssm").get_parameter(Name=self.hand_over_parameter, WithDecryption=True)
+            return check(json.loads(told["Parameter"]["Value"]))
+        except ClientError as error:
+            if code_of(error) != "ParameterNotFound":
+                raise
+            raise Refused(f"The stacks hand nothing over: {self.hand_over_parameter} is missing.") from None
+        except (ValueError, Incomplete) as error:
+            raise Refused(f"{self.hand_over_parameter}: {error}") from None
 
 
 def code_of(error: ClientError) -> str:

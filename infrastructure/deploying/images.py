@@ -4,14 +4,12 @@ Whoever builds releases builds the image and pushes it (docs/container.md); the 
 the stack `runtime` when the schema is there.
 """
 
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from botocore.exceptions import ClientError
 
 from infrastructure.deploying.account import Account, Refused, code_of
-from infrastructure.deploying.stacks import POLLED, StackFailed
+from infrastructure.deploying.cloudformation import Stack
 
 PARAMETER = "ImageTag"  # of the stack
 
@@ -29,34 +27,13 @@ def look_for(account: Account, tag: str) -> str:
     return tag
 
 
-def run_image(account: Account, tag: str) -> str:
+def run_image(account: Account, tag: str, hear: Callable[[str], object]) -> str:
     """Let the containers run the image of a release; as they are, where it was never pushed. Raises StackFailed."""
     if not _is_there(account, tag):
         return f"as they are: there is no image {tag}"
-    cloud, name = account.client("cloudformation"), f"{account.stage.prefix}-runtime"
-    told = {each["ParameterKey"]: each["ParameterValue"] for each in _settled(cloud, name)["Parameters"]}
-    if told[PARAMETER] == tag:
-        return "as they were"
-    made = cloud.create_change_set(  # in the name of the role that the stack was made by
-        StackName=name,
-        ChangeSetName=f"image-{time.time_ns()}",
-        UsePreviousTemplate=True,
-        Parameters=[
-            {"ParameterKey": each, **({"ParameterValue": tag} if each == PARAMETER else {"UsePreviousValue": True})}
-            for each in told
-        ],
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-    )["Id"]
-    asked = {"StackName": name, "ChangeSetName": made}
-    while (about := cloud.describe_change_set(**asked))["Status"].endswith(("_IN_PROGRESS", "_PENDING")):
-        time.sleep(POLLED / 5)
-    if about["Status"] == "FAILED":
-        cloud.delete_change_set(**asked)
-        raise StackFailed(f"{name} cannot be told the image {tag}: {about.get('StatusReason', '')}")
-    cloud.execute_change_set(**asked)
-    if (status := _settled(cloud, name)["StackStatus"]) != "UPDATE_COMPLETE":
-        raise StackFailed(f"{name} is {status}: the containers do not run the image {tag}.")
-    return tag
+    # In the name of the role that the stack was changed by last.
+    runtime = Stack(account, f"{account.stage.prefix}-runtime", hear=hear)
+    return tag if runtime.retell(PARAMETER, tag) else "as they were"
 
 
 def _is_there(account: Account, tag: str) -> bool | None:
@@ -79,10 +56,3 @@ def _push(account: Account, tag: str) -> str:
         f"the repository {repository} has no image {tag}, which what runs long is to run: docker build --platform "
         f"linux/arm64 --build-arg RELEASE={tag} --tag {image} . && docker push {image} (docs/container.md), and again"
     )
-
-
-def _settled(cloud: Any, name: str) -> dict[str, Any]:
-    while (found := cloud.describe_stacks(StackName=name)["Stacks"][0])["StackStatus"].endswith("_IN_PROGRESS"):
-        time.sleep(POLLED)
-    stack: dict[str, Any] = found
-    return stack

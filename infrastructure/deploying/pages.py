@@ -1,11 +1,21 @@
 """The pages by which a release is judged, asked through CloudFront, or of a function as API Gateway asks it."""
 
+import json
+import time
 import uuid
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+import httpx
+
+from infrastructure.deploying.account import WentWrong
+from infrastructure.deploying.confidential import origin_secret
+from infrastructure.deploying.functions import WEB, Functions
+from infrastructure.deploying.operations import invoked
+from infrastructure.deploying.waiting import Turn
 
 HEALTH, OK = "/healthz", 200
 PAGES = (HEALTH, "/readyz", "/api/v1/products")
@@ -20,6 +30,46 @@ class Said:
     text: str = ""
     release: str = ""
     wrong: str = ""
+
+
+def try_out(functions: Functions, release: str, package: str, seconds: float) -> str:
+    """Ask the release that comes, beside the one that customers ask, as API Gateway would. Raises WentWrong."""
+    account = functions.account
+    public = str(account.hand_over()["environment"]["PUBLIC_URL"])
+    secret = origin_secret(account)
+    with functions.beside(WEB, package) as name:
+
+        def ask(page: str) -> Said:
+            event = proxy_event(page, public, secret, account.stage.name)
+            answer, wrong, _ = invoked(account, name, json.dumps(event))
+            return Said(wrong=wrong) if wrong else said_by(answer)
+
+        _until_fine(ask, release, seconds, name, functions.turn)
+    return "fine"
+
+
+def smoke_test(functions: Functions, release: str, seconds: float) -> str:
+    """Ask through the public address until this release answers well. Raises WentWrong with what it said last."""
+    address = str(functions.account.hand_over()["environment"]["PUBLIC_URL"])
+    with httpx.Client(base_url=address, timeout=30) as client:
+
+        def ask(page: str) -> Said:
+            try:
+                answer = client.get(page)
+            except httpx.HTTPError as error:
+                return Said(wrong=f"{type(error).__name__} {error}")
+            return Said(status=answer.status_code, text=answer.text, release=answer.headers.get("X-Release", ""))
+
+        _until_fine(ask, release, seconds, address, functions.turn)
+    return address
+
+
+def _until_fine(ask: Callable[[str], Said], release: str, seconds: float, where: str, turn: Turn) -> None:
+    deadline = time.monotonic() + seconds
+    while wrong := next(complaints(ask, release), ""):
+        if time.monotonic() > deadline:
+            raise WentWrong(f"{where}{wrong}")
+        turn.wait()
 
 
 def complaints(ask: Callable[[str], Said], release: str) -> Iterator[str]:

@@ -15,33 +15,49 @@ JWKS = ".well-known/jwks.json"
 
 def told(stacks: Stacks, functions: Functions, *, switched: bool) -> dict[str, str]:
     """All of it, as far as it is known by now, but for the image of the containers, which a step of its own tells."""
-    says = stacks.parameter("front", "OriginVersion")
+    says, known = stacks.parameter("front", "OriginVersion"), stacks.parameter("runtime", "OriginSecretSha256")
     return (
         functions.api_parameters()
-        | origin_parameters(stacks.account, says, switched=switched)
+        | origin_parameters(stacks.account, says, known, switched=switched)
         | pool_parameters(stacks.account, stacks.output("identity", "PoolId"))
     )
 
 
-def origin_parameters(account: Account, deployed: str, *, switched: bool) -> dict[str, str]:
+def origin_parameters(account: Account, deployed: str, known: str, *, switched: bool) -> dict[str, str]:
     """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
 
     ``deployed`` is the version that CloudFront says now. A newer one is known to the functions first, beside it; only
-    when they are ``switched`` does CloudFront say the new one.
+    when they are ``switched`` does CloudFront say the new one. Where the secret was changed twice since, Secrets
+    Manager may have deleted what CloudFront says: its digest is among the ``known`` ones, which the functions have.
+    https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html
     """
-    manager, name = account.client("secretsmanager"), f"{account.stage.prefix}/origin"
+    name = f"{account.stage.prefix}/origin"
+    newest = _version(account, name)
+    if newest is None:
+        return {}
+    digests = [_digest(newest)]
+    if deployed not in {"", newest["VersionId"]}:
+        said = _version(account, name, VersionId=deployed)
+        digests += [_digest(said)] if said else known.split(",")
+    return {
+        "OriginSecretSha256": ",".join(dict.fromkeys(filter(None, digests))),
+        "OriginVersion": newest["VersionId"] if switched or not deployed else deployed,
+    }
+
+
+def _version(account: Account, name: str, **which: str) -> dict[str, str] | None:
+    """A version of a secret, the newest where no other is named; None where it is not there."""
     try:
-        newest = manager.get_secret_value(SecretId=name)
-        known = [newest]
-        if deployed not in {"", newest["VersionId"]}:
-            known.append(manager.get_secret_value(SecretId=name, VersionId=deployed))
+        found: dict[str, str] = account.client("secretsmanager").get_secret_value(SecretId=name, **which)
     except ClientError as error:
         if code_of(error) != "ResourceNotFoundException":
             raise
-        return {}
-    digests = [hashlib.sha256(each["SecretString"].encode()).hexdigest() for each in known]
-    said = newest["VersionId"] if switched or not deployed else deployed
-    return {"OriginSecretSha256": ",".join(digests), "OriginVersion": said}
+        return None
+    return found
+
+
+def _digest(version: dict[str, str]) -> str:
+    return hashlib.sha256(version["SecretString"].encode()).hexdigest()
 
 
 def pool_parameters(account: Account, pool: str) -> dict[str, str]:

@@ -11,10 +11,11 @@ from infrastructure.config import QUEUES_AT_ONCE, REGION, Stage
 from infrastructure.costs import change, monthly
 from infrastructure.costs.bill import Change
 from infrastructure.deploying.account import Account, Refused, code_of
+from infrastructure.deploying.changes import Changes
 from infrastructure.deploying.images import missing
 from infrastructure.deploying.record import Record, Release
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import Changes, Stacks
+from infrastructure.deploying.stacks import Stacks
 
 BACKUPS = "AWS::Backup::BackupSelection"  # where a stack has one, the account must let AWS Backup do it
 

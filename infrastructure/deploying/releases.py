@@ -7,7 +7,9 @@ import re
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Collection
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,23 +21,31 @@ from infrastructure.deploying.account import Account, Refused, code_of
 from infrastructure.deploying.record import Release
 from infrastructure.hand_over import REPOSITORY
 
+PACKAGES = "releases/"  # where they are in their bucket
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+COMMIT = re.compile(r"[0-9a-f]{12}")
 STATIC = "staticfiles/"
 MANIFEST = f"{STATIC}staticfiles.json"
 SETTINGS = "zappa_settings.py"  # what Zappa tells its handler, in the package
 FOREVER = "public, max-age=31536000, immutable"  # a name with a hash in it never means anything else
 
 
-def of_checkout(tag: str) -> Release:
-    """The release that this checkout is. Raises Refused where it has changes and nobody gave it a name of its own."""
+def of_checkout(tag: str, *, planned: bool = False) -> Release:
+    """The release that this checkout is. Raises Refused where it has changes and nobody gave it a name of its own.
+
+    What is only ``planned`` needs none: it is called as `make package` calls it.
+    """
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain")
+    if changed and planned and not tag:
+        tag = f"{commit}-changed"
     if changed and not tag:
         raise Refused(
             f"The checkout has changes that no commit holds:\n{changed}\nCommit them, or name what you deploy: TAG=…"
         )
     # The same name with other changes is another release: nothing that was begun for the one is done for the other.
     source = commit if not changed else f"{commit}+{hashlib.sha256(_changes().encode()).hexdigest()[:12]}"
-    return Release(name=tag or commit, source=source)
+    return Release(name=_name(tag or commit), source=source)
 
 
 def of_package(archive: Path, stage: str) -> Release:
@@ -50,7 +60,41 @@ def of_package(archive: Path, stage: str) -> Release:
     if made_for is None or made_for[1] != stage:
         said = made_for[1] if made_for else "no stage"
         raise Refused(f"{archive} was made for {said}, not for {stage}: make package STAGE={stage}.")
-    return Release(name=name, source=hashlib.sha256(archive.read_bytes()).hexdigest()[:12])
+    return Release(name=_name(name), source=hashlib.sha256(archive.read_bytes()).hexdigest()[:12])
+
+
+def tagging(release: Release) -> str:
+    """The command by which git knows what production has; `make test-previous` looks for it."""
+    said = f"{release.name} in production"
+    tag = f"release-{datetime.now(UTC):%Y-%m-%d-%H%M}"
+    commit = next(filter(_is_commit, (release.source, release.name)), "<the commit that it was made of>")
+    return f"git tag -a -m '{said}' {tag} {commit} && git push origin {tag}"
+
+
+def _is_commit(name: str) -> bool:
+    """Whether this checkout has a commit that is called so; the digest of a package looks like one."""
+    if not COMMIT.fullmatch(name):
+        return False
+    try:
+        return bool(_git("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}"))
+    except Refused:
+        return False
+
+
+def _name(name: str) -> str:
+    """The name of a release, which is part of keys and of the tag of an image. Raises Refused for another."""
+    if not NAME.fullmatch(name):
+        raise Refused(
+            f"A release cannot be called {name!r}: letters, digits, dots, dashes and underscores, a letter or a digit "
+            "first, at most 64."
+        )
+    return name
+
+
+def served(package: zipfile.ZipFile) -> set[str]:
+    """The names under which CloudFront has a package's static files. Maps are named there, and not in it."""
+    named: dict[str, str] = json.loads(package.read(MANIFEST))["paths"]
+    return {hashed for hashed in named.values() if not hashed.endswith(".map")}
 
 
 def _git(*words: str) -> str:
@@ -84,7 +128,7 @@ class Bucket:
             archive = given or self._build(release, Path(folder))
             content = archive.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        key = f"releases/{release.name}-{digest[:12]}.zip"
+        key = f"{PACKAGES}{release.name}-{digest[:12]}.zip"
         if not self.has(key):
             self._s3.put_object(Bucket=self._account.bucket("packages"), Key=key, Body=content)
         return replace(release, package=key, sha256=digest)
@@ -99,9 +143,11 @@ class Bucket:
             raise
         return True
 
-    def forget(self, release: Release) -> None:
-        """Delete the package of a release that nobody goes back to."""
-        self._s3.delete_object(Bucket=self._account.bucket("packages"), Key=release.package)
+    def keep_only(self, packages: Collection[str]) -> None:
+        """Delete every package but these: of releases that nobody goes back to, of deploys that failed."""
+        bucket = self._account.bucket("packages")
+        for key in sorted(self._names(bucket, PACKAGES) - {*packages}):
+            self._s3.delete_object(Bucket=bucket, Key=key)
 
     def publish(self, release: Release) -> str:
         """Put the package's static files where CloudFront reads them, beside those of other releases."""
@@ -109,7 +155,7 @@ class Bucket:
         bucket = self._account.bucket("static")
         there = self._names(bucket)
         with zipfile.ZipFile(BytesIO(found)) as opened:
-            hashed = set(json.loads(opened.read(MANIFEST))["paths"].values())
+            hashed = served(opened)
             for key in sorted(hashed - there):  # what is there has the same bytes, or its name would be another
                 self._s3.put_object(
                     Bucket=bucket,
@@ -120,8 +166,8 @@ class Bucket:
                 )
         return f"{len(hashed - there)} new of {len(hashed)}"
 
-    def _names(self, bucket: str) -> set[str]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    def _names(self, bucket: str, beginning: str = "") -> set[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=beginning)
         return {each["Key"] for page in pages for each in page.get("Contents", [])}
 
     def _build(self, release: Release, folder: Path) -> Path:

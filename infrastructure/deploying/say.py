@@ -34,10 +34,10 @@ class Say:
         """A step that was taken by the run before."""
         self._timed("[green]✓[/]", name, "done before", said)
 
-    def failed(self, why: str) -> None:
-        """A step failed, and what was switched goes back."""
+    def failed(self, why: str, back_to: str) -> None:
+        """A step failed, and what was switched gets this release back."""
         self._timed("[red]✗[/]", why)
-        self.line("Going back to the release before.", "bold red")
+        self.line(f"Going back to {back_to}.", "bold red")
 
     def _timed(self, mark: str, name: str, *more: str) -> None:
         told = "  ".join(escape(each) for each in more if each)

@@ -5,16 +5,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infrastructure.deploying.account import Account
+from infrastructure.deploying.assembly import AFTER_ZAPPA, BEFORE_ZAPPA
 from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
 from infrastructure.deploying.functions import WEB, WORKER, Functions
 from infrastructure.deploying.images import look_for, run_image
+from infrastructure.deploying.operations import Operations
+from infrastructure.deploying.pages import smoke_test, try_out
 from infrastructure.deploying.parameters import told
 from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import AFTER_ZAPPA, BEFORE_ZAPPA, Stacks
+from infrastructure.deploying.sender import wait_for_sender
+from infrastructure.deploying.stacks import Stacks
 
 THE_CONTAINERS, THE_WORKER, THE_SWITCH = "containers", "worker", "web: the switch"
 SWITCHES = {THE_CONTAINERS, THE_WORKER, THE_SWITCH}
@@ -36,6 +39,7 @@ class Tools:
 
     stacks: Stacks
     functions: Functions
+    operations: Operations
     bucket: Bucket
     record: Record
     agreed: Sequence[str] = ()  # what may be lost, as the plan showed it
@@ -57,14 +61,14 @@ class Deploy:
     def steps(self) -> list[Step]:
         """Every step, in order."""
         tools, there, account = self._tools, self._tools.stacks.templates, self._tools.stacks.account
-        before = [self._stack(what, f"stack {what}", switched=False) for what in BEFORE_ZAPPA if what in there]
+        before = [step for what in BEFORE_ZAPPA if what in there for step in self._before_zappa(what)]
         after = [
             self._stack(what, f"stack {what}, after Zappa", switched=True) for what in AFTER_ZAPPA if what in there
         ]
         is_first = self._before is None
         return [
             *before,
-            Step(name="secrets", do=lambda: complete_settings(account, tools.functions.hand_over())),
+            Step(name="secrets", do=lambda: complete_settings(account, account.hand_over())),
             Step(name="database roles", do=lambda: make_roles(account)),
             *([Step(name="image", do=lambda: look_for(account, self._release.name))] if account.stage.batch else []),
             Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
@@ -76,13 +80,20 @@ class Deploy:
             self._put(WEB, THE_SWITCH),
             *after,
             Step(name="smoke test", do=lambda: _smoke(tools, self._release, is_first=is_first)),
-            *([Step(name="figures", do=tools.functions.rebuild_figures)] if is_first else []),
+            *([Step(name="figures", do=tools.operations.rebuild_figures)] if is_first else []),
         ]
 
     @property
     def _release(self) -> Release:
         """What is being deployed, as far as it is known."""
         return begun(self._tools.record).release
+
+    def _before_zappa(self, what: str) -> Iterator[Step]:
+        """A stack; the one with the pool when SES knows who mails to its people."""
+        stacks, turn = self._tools.stacks, self._tools.functions.turn
+        if what == "identity" and stacks.account.stage.domain:
+            yield Step(name="sender", do=lambda: wait_for_sender(stacks.account, turn, stacks.hear))
+        yield self._stack(what, f"stack {what}", switched=False)
 
     def _stack(self, what: str, name: str, *, switched: bool) -> Step:
         def apply() -> str:
@@ -97,20 +108,20 @@ class Deploy:
         return self._release.package
 
     def _migrate(self) -> str:
-        applied = self._tools.functions.migrate(self._release.package)
+        applied = self._tools.operations.migrate(self._release.package)
         known = self._release.migrations
         self._tools.record.learn(replace(self._release, migrations=(*known, *applied)))
         return f"{len(applied)} applied"
 
     def _try_out(self) -> str:
         patience = self._tools.patience if self._tools.patience is not None else 60
-        return self._tools.functions.try_out(self._release.name, self._release.package, patience)
+        return try_out(self._tools.functions, self._release.name, self._release.package, patience)
 
     def _containers(self) -> Iterator[Step]:
         """What runs long has the release when its schema is there, as the worker."""
-        account, before = self._tools.stacks.account, self._before
-        if account.stage.batch:
-            yield _run_image(account, self._release, before)
+        tools, before = self._tools, self._before
+        if tools.stacks.account.stage.batch:
+            yield _run_image(tools.stacks, self._release, before)
 
     def _put(self, which: str, name: str) -> Step:
         functions, before = self._tools.functions, self._before
@@ -122,30 +133,36 @@ class Deploy:
 
 
 def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
-    """Every step back to the release before: who produces first, then who consumes. Files and schema are there."""
+    """Every step back to the release before: who produces first, then who consumes. Files and schema are there.
+
+    Of a deploy that was cut off that is the current one, ``now`` itself: then there is nothing to go forward to again.
+    """
     account = tools.stacks.account
+    again = None if now.name == then.name else now
 
     def put(which: str, name: str) -> Step:
         return Step(
             name=name,
             do=lambda: tools.functions.put(which, then.package),
-            undo=lambda: tools.functions.put(which, now.package),
+            undo=(lambda: tools.functions.put(which, again.package)) if again else None,
         )
 
     return [
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
-        *([_run_image(account, then, now)] if account.stage.batch else []),
+        *([_run_image(tools.stacks, then, again)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
+        Step(name="nothing beside", do=tools.functions.clear_beside),
     ]
 
 
-def _run_image(account: Account, wanted: Release, before: Release | None) -> Step:
+def _run_image(stacks: Stacks, wanted: Release, before: Release | None) -> Step:
+    account, hear = stacks.account, stacks.hear
     return Step(
         name=THE_CONTAINERS,
-        do=lambda: run_image(account, wanted.name),
-        undo=(lambda: run_image(account, before.name)) if before else None,
+        do=lambda: run_image(account, wanted.name, hear),
+        undo=(lambda: run_image(account, before.name, hear)) if before else None,
     )
 
 
@@ -153,12 +170,16 @@ def _smoke(tools: Tools, release: Release, *, is_first: bool) -> str:
     """CloudFront takes minutes for what is new; where customers already buy, a minute is long."""
     patience = tools.patience if tools.patience is not None else 900 if is_first else 60
     tools.functions.check_code(release.sha256)
-    return tools.functions.smoke_test(release.name, patience)
+    return smoke_test(tools.functions, release.name, patience)
 
 
 # --- how they are taken ----------------------------------------------------------------------------------------------
 class TookBack(Exception):
-    """A step failed, and everything that was switched is as it was before; the text says what failed."""
+    """A step failed, and both functions have the release again that was there before; the text says what failed."""
+
+    def __init__(self, said: str, release: str) -> None:
+        super().__init__(said)
+        self.release = release
 
 
 def take(steps: Sequence[Step], record: Record, say: Say) -> None:
@@ -166,13 +187,9 @@ def take(steps: Sequence[Step], record: Record, say: Say) -> None:
 
     What could not be undone, or has nothing to go back to, raises what went wrong itself.
     """
-    attempt = begun(record)
-    if attempt.backing_out:
-        back_out(steps, record, say)
-        raise TookBack("It had failed before, and had been cut off on its way back; now everything is as it was.")
     try:
         for step in steps:
-            known = attempt.steps.get(step.name, BEGUN)
+            known = begun(record).steps.get(step.name, BEGUN)
             if known != BEGUN and step.done():
                 say.skipped(step.name, known)
                 continue
@@ -183,24 +200,26 @@ def take(steps: Sequence[Step], record: Record, say: Say) -> None:
     except Exception as error:
         if not _can_go_back(steps, record):
             raise
-        say.failed(str(error))
-        record.change(lambda mine: setattr(mine.attempt, "backing_out", True))
+        say.failed(str(error), record.current)
+        record.turn_back()
         back_out(steps, record, say)
-        raise TookBack(str(error)) from error
+        raise TookBack(str(error), record.current) from error
 
 
 def back_out(steps: Sequence[Step], record: Record, say: Say) -> None:
-    """Undo what was begun, the last first; then the attempt is over, and the release of before is the current one."""
+    """Undo what was begun of these steps, the last first; then the attempt is over, and the current release stays.
+
+    Cut off, all of it is undone once more: until the end the journal says what was switched.
+    """
     for step in reversed(steps):
-        if step.undo and record.attempt and step.name in record.attempt.steps:
+        if step.undo and step.name in begun(record).steps:
             say.step(f"back: {step.name}", step.undo)
-            record.note(step.name, "")
     record.finish(None)
 
 
 def _can_go_back(steps: Sequence[Step], record: Record) -> bool:
     """Whether something was switched that can be switched back; before that, the next run just goes on."""
-    return any(step.undo and record.attempt and step.name in record.attempt.steps for step in steps)
+    return any(step.undo and step.name in begun(record).steps for step in steps)
 
 
 def finished(record: Record) -> Release:
@@ -210,7 +229,9 @@ def finished(record: Record) -> Release:
     if attempt.kind == "rollback":
         return release  # from which one goes back to where one went from it
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    if before == release.name:  # once more: from it one goes back as far as before
-        known = record.releases[before]
-        return replace(release, previous=known.previous, at=at, migrations=(*known.migrations, *release.migrations))
+    known = record.releases.get(release.name)
+    if known:  # it comes once more: what it brought the first time is there
+        release = replace(release, migrations=(*known.migrations, *release.migrations))
+    if known and before == release.name:  # from it one goes back as far as before
+        return replace(release, previous=known.previous, at=at)
     return replace(release, previous=before, at=at)

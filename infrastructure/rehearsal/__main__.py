@@ -6,16 +6,14 @@ is left of it, also when it is interrupted.
 
 import argparse
 import contextlib
-import json
 import os
 import platform
 import signal
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,15 +22,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from infrastructure import package as packages
-from infrastructure.hand_over import Document, complete
 from infrastructure.rehearsal.account import Account
 from infrastructure.rehearsal.deployed import Deployed, Engines
 from infrastructure.rehearsal.journey import journey
-from infrastructure.rehearsal.visitors import Web, expect
+from infrastructure.rehearsal.visitors import Web
+from infrastructure.rehearsal.zappa import Zappa
 from vibecode.local import ports
 from vibecode.local.certificates import Authority
 from vibecode.local.fleet import Fleet, serve
-from vibecode.local.folder import REPOSITORY, CannotStart, LocalFolder
+from vibecode.local.folder import CannotStart, LocalFolder
 from vibecode.local.names import REGION
 from vibecode.local.parts import Parts
 from vibecode.local.postgres import Postgres
@@ -53,42 +51,6 @@ from vibecode.local.web_server import serving
 from vibecode.resources import LOCAL_ACCOUNT
 
 STAGE = "dev"
-FUNCTIONS = (f"{STAGE}-worker", STAGE)
-
-
-class Zappa:
-    """The unmodified `zappa` command against the local AWS, with the settings that the hand-over completes."""
-
-    def __init__(self, folder: Path, architecture: str, environment: Mapping[str, str]) -> None:
-        self._folder, self._architecture = folder, architecture
-        self._environment = {
-            **environment,
-            "AWS_ACCESS_KEY_ID": "zappa",
-            "AWS_SECRET_ACCESS_KEY": "zappa",
-            "HTTPS_PROXY": f"http://{ports.HOST}:9",  # nobody: Zappa would ask the world for newer versions of itself
-        }
-        self._settings = folder / "zappa_settings.json"
-
-    def take(self, document: Document) -> None:
-        """Complete the committed settings by a hand-over."""
-        settings = complete(json.loads((REPOSITORY / "zappa_settings.json").read_text()), document)
-        for stage in FUNCTIONS:
-            settings[stage]["architecture"] = self._architecture  # this machine runs it
-        self._settings.write_text(json.dumps(settings))
-
-    def run(self, *words: str) -> str:
-        """`zappa …`; what it printed. Raises WentWrong."""
-        command = [str(Path(sys.executable).with_name("zappa")), *words, "--settings_file", str(self._settings)]
-        done = subprocess.run(  # noqa: S603 -- our own command
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, check=False
-        )
-        said = done.stdout + done.stderr
-        expect(done.returncode == 0 and "Traceback" not in said, f"zappa {' '.join(words)}: {said[-3000:]}")
-        return done.stdout
-
-    def deploy(self, name: str, archive: Path) -> str:
-        """`zappa deploy`; the address that it made, if any."""
-        return self.run("deploy", name, "--zip", str(archive)).partition("Deployment complete!")[2].strip(" :\n")
 
 
 class Report:
@@ -129,7 +91,7 @@ def rehearse(report: Report, folder: Path, *, small: bool, package: Path | None)
         runtime_port, public_port = ports.free_port(), ports.free_port()
         parts = report.step("the local cloud starts", lambda: stack.enter_context(engines(folder, runtime_port)))
         account = Account(STAGE, parts.environment["AWS_ENDPOINT_URL"])
-        zappa = Zappa(folder, machine(), parts.environment)
+        zappa = Zappa(STAGE, folder, machine(), parts.environment)
         public = f"https://{ports.HOST}:{public_port}"
         database = account.make_database(parts.environment["DATABASE_URL"])
         told = {
@@ -141,7 +103,7 @@ def rehearse(report: Report, folder: Path, *, small: bool, package: Path | None)
         )
         zappa.take(document)
         first = report.step("zappa package", lambda: package or build(folder / "first", "first"))
-        for name in FUNCTIONS:
+        for name in zappa.functions:
             report.step(f"zappa deploy {name}", partial(zappa.deploy, name, first))
         fleet = Fleet(account.endpoint, folder / "fleet")
         stack.enter_context(serve(fleet, runtime_port))

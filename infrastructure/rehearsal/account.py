@@ -18,6 +18,7 @@ from botocore.config import Config
 from psycopg import sql
 
 from infrastructure.database_roles import APPLICATION, OWNER, SIGNS_IN, statements
+from infrastructure.deploying.releases import STATIC, served
 from infrastructure.hand_over import Document, check
 from vibecode.local.names import CLIENT_ID, MEDIA_BUCKET, POOL_ID, REGION
 from vibecode.local.provision import mappings
@@ -126,16 +127,13 @@ class Account:
         )
 
     def publish_static(self, archive: Path) -> int:
-        """Put the package's static files where CloudFront reads them; how many."""
-        s3, count = self.client("s3"), 0
+        """Put the package's static files where CloudFront reads them, under the names that a deploy gives; how many."""
         with zipfile.ZipFile(archive) as opened:
-            for name in opened.namelist():
-                if name.startswith("staticfiles/") and not name.endswith("/"):
-                    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-                    key = name.removeprefix("staticfiles/")
-                    s3.put_object(Bucket=self.static_bucket, Key=key, Body=opened.read(name), ContentType=kind)
-                    count += 1
-        return count
+            hashed = served(opened)
+            for key in hashed:
+                kind, body = mimetypes.guess_type(key)[0] or "application/octet-stream", opened.read(f"{STATIC}{key}")
+                self.client("s3").put_object(Bucket=self.static_bucket, Key=key, Body=body, ContentType=kind)
+        return len(hashed)
 
     def integrate(self) -> int:
         """What the stack after Zappa makes: an event source mapping for each queue; how many."""

@@ -5,24 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from infrastructure.hand_over import Document
 from infrastructure.rehearsal.account import Account
 from infrastructure.rehearsal.visitors import Person, Web, expect
+from infrastructure.rehearsal.zappa import Zappa
 from vibecode.local.fleet import Fleet
 from vibecode.local.parts import Parts
 from vibecode.local.rest_gateway import Api
-
-
-class ZappaCommand(Protocol):
-    """`zappa` with the stage's settings."""
-
-    def take(self, document: Document) -> None:
-        """Complete the settings by a hand-over."""
-
-    def run(self, *words: str) -> str:
-        """What the command printed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class Deployed:
     fleet: Fleet
     api: Api
     document: Document
-    zappa: ZappaCommand
+    zappa: Zappa
     engines: Engines
     public: Web  # behind the public origin
     bare: Web  # at API Gateway's own address

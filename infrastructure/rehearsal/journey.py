@@ -26,7 +26,7 @@ def journey(shop: Deployed, *, small: bool) -> Iterator[Step]:
         yield "the database sleeps for 60 s: 503 before 29 s", lambda: sleep(shop, 60)
     yield "zappa status", lambda: ask_status(shop)
     yield "a second release", lambda: release(shop)
-    yield "zappa rollback", lambda: roll_back(shop)
+    yield "the way back", lambda: roll_back(shop)
     yield "at API Gateway's own address", lambda: go_bare(shop)
     yield "stock, ledger, orders and figures agree", lambda: audit(shop)
     if not small:

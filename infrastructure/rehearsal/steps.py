@@ -43,7 +43,7 @@ def browse(shop: Deployed) -> None:
     written = staff.ask("POST", "/products", made, status=201)
     expect(written.json()["name"] == name, written.text)
     expect(written.headers["Location"] == f"{shop.public.base}/api/v1/products/{shop.sku}", written.headers)
-    staff.call("POST", f"/products/{shop.sku}/stock", {"delta": 100, "reason": "opening stock"})
+    staff.call("POST", f"/products/{shop.sku}/stock", {"delta": 1000, "reason": "opening stock"})
     found = shop.public.ask("GET", "/api/v1/products", params={"search": "Lämp & 50%", "pageSize": "1"})
     expect([row["sku"] for row in found.json()["results"]] == [shop.sku], found.text)
     one = shop.public.ask("GET", f"/api/v1/products/{shop.sku}")

@@ -42,6 +42,8 @@ PACKAGES = f"{PREFIX}-packages-{LOCAL_ACCOUNT}"
 WAITING = ["orders.0001_initial", "orders.0002_more"]  # migrations, one a call
 ORIGIN = "known to CloudFront"
 KEYS = "(keys)"  # in the document, where the stack sets in what it is told
+LOCK, BEGINNING, END = "the lock", "the beginning", "the end"  # writes of the record that belong to no step
+BACK = "back"  # all of it, as one step
 
 
 def _parameter(name: str, value: Any) -> dict[str, Any]:
@@ -225,7 +227,11 @@ class StageHere:
             written.writestr("zappa_settings.py", f"API_STAGE='{STAGE}'\n")
             written.writestr("staticfiles/shop.css", release)
             written.writestr(f"staticfiles/shop.{release}.css", release)
-            written.writestr("staticfiles/staticfiles.json", json.dumps({"paths": {"shop.css": f"shop.{release}.css"}}))
+            hashed = {
+                "shop.css": f"shop.{release}.css",
+                "shop.css.map": f"shop.css.{release}.map",
+            }  # the latter is gone
+            written.writestr("staticfiles/staticfiles.json", json.dumps({"paths": hashed}))
         return archive
 
     def command(self, what: str, *words: str, release: str = "") -> list[str]:
@@ -351,7 +357,7 @@ class StageHere:
         is_record = method == "PUT" and path == f"/{PACKAGES}/{KEY}"
         if is_record and body == self._record:
             return True  # a sign of life, whenever it comes
-        step = self._step
+        step = (is_record and _moment(self._record, body)) or self._step
         self.calls[step] += 1
         strikes = self.blow and (self.blow.step, self.blow.call) == (step, self.calls[step])
         if strikes and self.blow and not self.blow.after:
@@ -373,14 +379,26 @@ class StageHere:
         self.blow = None
 
 
+def _moment(before: bytes, after: bytes) -> str:
+    """What a write of the record brings about; empty where it only tells how far a step is."""
+    nothing = {"lock": None, "attempt": None}
+    was, now = (json.loads(each) if each else nothing for each in (before, after))
+    if now["lock"] and now["lock"] != was["lock"]:
+        return LOCK
+    if now["attempt"] is None:
+        return END if was["attempt"] else ""
+    begun = [each["attempt"] and (each["attempt"]["kind"], each["attempt"]["release"]["name"]) for each in (was, now)]
+    return BEGINNING if begun[0] != begun[1] else ""
+
+
 def _step_of(record: dict[str, Any]) -> str:
     """The step that a run is at, by its journal; empty between two of them."""
     attempt = record["attempt"]
     if attempt is None or record["lock"] is None:
         return ""
-    begun = [step for step, verdict in attempt["steps"].items() if verdict == BEGUN]
     if attempt["backing_out"]:
-        return f"back: {list(attempt['steps'])[-1]}" if attempt["steps"] else ""
+        return BACK
+    begun = [step for step, verdict in attempt["steps"].items() if verdict == BEGUN]
     return begun[-1] if begun else ""
 
 

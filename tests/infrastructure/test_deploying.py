@@ -15,15 +15,28 @@ import pytest
 from accounts.authentication import KeySet
 from infrastructure.database_roles import statements
 from tests.in_process import FULL
-from tests.infrastructure.stage_here import NEXT, PREFIX, WAITING, WORKER, Blow, StageHere, stage_here
+from tests.infrastructure.stage_here import (
+    BACK,
+    BEGINNING,
+    END,
+    LOCK,
+    NEXT,
+    PACKAGES,
+    PREFIX,
+    WAITING,
+    WORKER,
+    Blow,
+    StageHere,
+    stage_here,
+)
 from vibecode.resources import LOCAL_ACCOUNT
 
 BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front", "stack identity", "stack runtime",
           "secrets", "database roles", "package", "migrations", "static files", "trial"]  # fmt: skip
 AFTER = ["worker", "web: the switch", "stack front, after Zappa", "stack integrations, after Zappa", "smoke test"]
-FIRST = [*BEFORE, *AFTER, "figures"]
-LATER = [*BEFORE, *AFTER]
-BACK = ["static files", "web: the switch", "worker", "smoke test"]
+FIRST = [LOCK, BEGINNING, *BEFORE, *AFTER, "figures", END]
+LATER = [LOCK, BEGINNING, *BEFORE, *AFTER, END]
+ROLLBACK = [LOCK, BEGINNING, "static files", "web: the switch", "worker", "smoke test", "nothing beside", END]
 
 
 @pytest.fixture
@@ -55,7 +68,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
         back = stage.run("rollback")
         stage.broken = ""
         again = stage.run("deploy", release="one")
-        yield First(stage=stage, failed=failed, there=there, back=back, again=again, calls=calls | stage.calls)
+        calls = Counter({**calls, **stage.calls})  # of each step that was taken twice, when it went well
+        yield First(stage=stage, failed=failed, there=there, back=back, again=again, calls=calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +141,18 @@ def killed(stage: StageHere, chain: list[Blow], *command: str, release: str = ""
     assert done.returncode == 0, f"{chain}\n{done.stdout}"
 
 
+def leave_beside(stage: StageHere) -> None:
+    """A function beside the others, as a deploy leaves it that is killed."""
+    told = stage.client("lambda").get_function_configuration(FunctionName=WORKER)
+    stage.client("lambda").create_function(
+        FunctionName=NEXT,
+        Runtime=told["Runtime"],
+        Role=told["Role"],
+        Handler=told["Handler"],
+        Code={"S3Bucket": PACKAGES, "S3Key": next(key for key in stage.keys("packages") if key.endswith(".zip"))},
+    )
+
+
 def test_a_first_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
     first: First, empty: StageHere, seed: int
 ) -> None:
@@ -137,7 +163,7 @@ def test_a_first_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
     assert empty.keys("static") == {"shop.one.css"}
     assert list(dict.fromkeys(empty.statements)) == list(statements())
     assert empty.applied == WAITING
-    assert empty.migrated == {("one", "")}
+    assert empty.migrated - {("one", "one")} == {("one", "")}, "killed when it was over it is deployed once more"
     assert empty.figures[-2:] == [{}, {"after": 7}]
     assert empty.settings["OIDC_CLIENT_SECRET"] == empty.desk_secret
     assert empty.settings["STRIPE_API_KEY"] == "sk", "what was put there by hand stays"
@@ -155,29 +181,38 @@ def test_a_later_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
 ) -> None:
     release, before = f"killed{turn}", stage.record["current"]
     stage.waiting.append(f"catalog.{turn:04}_later")
+    stage.client("s3").put_object(Bucket=PACKAGES, Key="releases/of-a-deploy-that-failed.zip", Body=b"")
 
     killed(stage, blows(LATER, there_and_back.deploying, random.Random(seed), 2), "deploy", release=release)
 
     assert stage.releases == (release, release)
     assert stage.functions == {PREFIX, WORKER}
     assert stage.applied == stage.waiting
-    assert {pair for pair in stage.migrated if release in pair} == {(release, before)}
+    assert {pair for pair in stage.migrated if release in pair} - {(release, release)} == {(release, before)}
     assert f"shop.{release}.css" in stage.keys("static")
-    assert (stage.record["current"], stage.record["attempt"], stage.record["lock"]) == (release, None, None)
+    record = stage.record
+    assert (record["current"], record["attempt"], record["lock"]) == (release, None, None)
+    packages = {
+        key for key in stage.keys("packages") if key.startswith("releases/")
+    }  # beside what Zappa leaves, killed
+    assert packages == {each["package"] for each in record["releases"]}
 
 
 @pytest.mark.parametrize("turn", range(3 if FULL else 1))
 def test_a_rollback_that_is_killed_within_its_steps_goes_on_to_the_end(
     stage: StageHere, there_and_back: There, seed: int, turn: int
 ) -> None:
-    now = next(each for each in stage.record["releases"] if each["name"] == stage.record["current"])
+    now, chance = stage.record["current"], random.Random(seed + turn)
+    before = next(each["previous"] for each in stage.record["releases"] if each["name"] == now)
+    leave_beside(stage)
+    chain = blows(ROLLBACK[:-1], there_and_back.going_back, chance, 1)
+    chain.append(Blow(step=END, call=1, after=chance.random() < 0.5))
 
-    killed(stage, blows(BACK, there_and_back.going_back, random.Random(seed + turn), 1), "rollback")
+    killed(stage, chain, "rollback", "--to", before)
 
-    assert stage.releases == (now["previous"],) * 2
-    assert stage.functions == {PREFIX, WORKER}
-    assert stage.record["attempt"] is None
-    assert stage.record["current"] == now["previous"]
+    assert stage.releases == (before, before)
+    assert stage.functions == {PREFIX, WORKER}, "also what a deploy left that was killed, and that nobody deployed over"
+    assert (stage.record["current"], stage.record["attempt"], stage.record["lock"]) == (before, None, None)
 
 
 def test_while_a_release_migrates_the_worker_has_the_one_before(first: First, there_and_back: There) -> None:
@@ -292,7 +327,8 @@ def test_what_fails_its_smoke_test_goes_back_by_itself(stage: StageHere) -> None
 
     assert done.returncode == 1, done.stdout
     assert "/healthz answers 502" in done.stdout
-    assert "Both functions of dev and their files are as they were before" in done.stdout
+    assert f"Going back to {good}." in done.stdout
+    assert f"Both functions of dev have {good} again" in done.stdout
     assert done.stdout.index("✓ back: web: the switch") < done.stdout.index("✓ back: worker"), "who asks goes first"
     assert stage.releases == (good, good)
     assert stage.record == {**before, "attempt": None}
@@ -309,9 +345,44 @@ def test_killed_on_its_way_back_the_next_run_ends_it(stage: StageHere) -> None:
     done = stage.run("deploy", "--patience", "0", "--break-lock", release="worse")
 
     assert done.returncode == 1, done.stdout
-    assert "cut off on its way back" in done.stdout
+    assert f"A deploy that was to bring worse had failed, and was cut off on its way back to {good}" in done.stdout
+    assert "stack network" not in done.stdout, "nothing is planned before that"
     assert stage.releases == (good, good)
-    assert stage.record["attempt"] is None
+    assert (stage.record["current"], stage.record["attempt"]) == (good, None)
+
+
+def test_killed_at_the_end_of_its_way_back_a_rollback_leads_no_further(stage: StageHere) -> None:
+    good, stage.unreachable = stage.record["current"], "worst"
+    stage.run("deploy", "--patience", "0", release="worst", blow=Blow(step=END, call=1, after=False))
+    assert stage.blow is None
+    assert stage.record["attempt"]["backing_out"]
+
+    done = stage.run("rollback", "--break-lock")
+
+    assert done.returncode == 0, done.stdout
+    assert f"back from worst to {good}" in done.stdout
+    assert stage.releases == (good, good)
+    assert (stage.record["current"], stage.record["attempt"]) == (good, None)
+
+
+def test_a_rollback_that_fails_brings_the_release_that_it_left_also_when_it_is_killed_meanwhile(
+    stage: StageHere,
+) -> None:
+    before = stage.record["current"]
+    assert stage.run("deploy", release="better").returncode == 0
+    stage.unreachable = before
+
+    cut_off = stage.run("rollback", "--patience", "0", blow=Blow(step=BACK, call=1, after=False))
+    done = stage.run("deploy", "--break-lock", release="never")
+
+    assert "Going back to better." in cut_off.stdout
+    assert stage.blow is None
+    assert done.returncode == 1, done.stdout
+    assert f"A rollback that was to bring {before} had failed, and was cut off on its way back to better" in done.stdout
+    assert "Both functions of dev have better again" in done.stdout
+    assert done.stdout.index("✓ back: worker") < done.stdout.index("✓ back: web: the switch"), "who is asked goes first"
+    assert stage.releases == ("better", "better")
+    assert (stage.record["current"], stage.record["attempt"]) == ("better", None)
 
 
 def test_a_rollback_of_a_deploy_that_was_cut_off_brings_back_what_was_there(stage: StageHere) -> None:
@@ -326,6 +397,8 @@ def test_a_rollback_of_a_deploy_that_was_cut_off_brings_back_what_was_there(stag
 
     assert done.returncode == 0, done.stdout
     assert f"back from half to {there}" in done.stdout
+    taken = [done.stdout.index(f"✓ {step}  ") for step in ("web: the switch", "worker", "smoke test")]
+    assert taken == sorted(taken), "who asks goes first, and it is tried"
     assert stage.releases == (there, there)
     assert (stage.record["current"], stage.record["attempt"]) == (there, None)
 

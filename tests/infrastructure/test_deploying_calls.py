@@ -18,18 +18,25 @@ from botocore.stub import ANY, Stubber
 
 from infrastructure.config import EDGE_REGION, REGION, STAGES
 from infrastructure.database_roles import statements
-from infrastructure.deploying import functions, stacks
-from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying import assembly, changes, cloudformation, functions, operations, sender, waiting, zappa
+from infrastructure.deploying.account import Account, Refused, WentWrong
+from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.cloudformation import StackFailed
 from infrastructure.deploying.confidential import complete_settings
 from infrastructure.deploying.database import make_roles
-from infrastructure.deploying.functions import Functions, WentWrong
+from infrastructure.deploying.functions import Functions
 from infrastructure.deploying.images import look_for, missing, run_image
+from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.parameters import origin_parameters, told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import Attempt, Lost, Release
 from infrastructure.deploying.releases import Bucket
-from infrastructure.deploying.stacks import StackFailed, Stacks, Template
+from infrastructure.deploying.sender import wait_for_sender
+from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import Deploy, Tools, roll_back
+from infrastructure.deploying.waiting import Turn
+from infrastructure.deploying.zappa import Zappa
+from infrastructure.judging import SNAPSHOTS
 
 NUMBER = "123456789012"
 NAME = "vibecode-dev-network"
@@ -75,16 +82,18 @@ class Aws:
         asked = {"StackName": NAME, "ChangeSetName": ARN, "RetainExceptOnCreate": True}
         self("cloudformation").add_response("execute_change_set", {}, asked)
 
-    def has_events(self, *told: tuple[str, str, str]) -> None:
-        """What happened to the stack network: resource, status, reason; the last thing first."""
+    def has_events(self, *told: tuple[str, str, str], of: str = NAME, page: str = "", more: str = "") -> None:
+        """What happened to a stack: resource, status, reason; the last thing first, and ``more`` pages."""
         events = [
             {
-                "StackId": ARN, "EventId": str(n), "StackName": NAME, "Timestamp": NOW,
+                "StackId": ARN, "EventId": str(n), "StackName": of, "Timestamp": NOW,
                 "LogicalResourceId": name, "ResourceStatus": status, "ResourceStatusReason": reason,
             }
             for n, (name, status, reason) in enumerate(told)
         ]  # fmt: skip
-        self("cloudformation").add_response("describe_stack_events", {"StackEvents": events}, {"StackName": NAME})
+        answer = {"StackEvents": events, **({"NextToken": more} if more else {})}
+        asked = {"StackName": of, **({"NextToken": page} if page else {})}
+        self("cloudformation").add_response("describe_stack_events", answer, asked)
 
     def is_changed(self, kind: str, changes: list[dict[str, Any]] | None, **expected: Any) -> None:
         """A change set of the stack network, made and looked at; without changes only made."""
@@ -168,8 +177,16 @@ def test_what_does_not_make_way_is_named_with_the_page_that_says_what_helps(aws:
         Stacks(aws.account, {"network": NETWORK}).apply("network")
 
 
+def test_who_may_not_delete_what_is_left_of_a_first_creation_is_told_who_may(aws: Aws) -> None:
+    aws.is_now("ROLLBACK_COMPLETE")
+    aws("cloudformation").add_client_error("delete_stack", "AccessDenied", expected_params={"StackName": NAME})
+
+    with pytest.raises(Refused, match=f"{NAME} came to nothing.*an administrator deploys this stage once"):
+        Stacks(aws.account, {"network": NETWORK}).apply("network")
+
+
 def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:
-    body = json.dumps({"Description": "x" * stacks.SENT, "Resources": {}})
+    body = json.dumps({"Description": "x" * cloudformation.SENT, "Resources": {}})
     key = f"templates/{NAME}-{hashlib.sha256(body.encode()).hexdigest()[:16]}.json"
     bucket = f"vibecode-dev-packages-{NUMBER}"
     aws("s3").add_response("put_object", {}, {"Bucket": bucket, "Key": key, "Body": body.encode()})
@@ -230,7 +247,7 @@ def test_lost_is_what_held_something_and_the_shop_no_longer_has(aws: Aws, made: 
     found = Stacks(aws.account, {"network": NETWORK}).plan()["network"]
 
     named = f"{made['ResourceChange']['ResourceType']} It"
-    assert {each: getattr(found, each) for each in stacks.KINDS if getattr(found, each)} == {kind: [named]}
+    assert {each: getattr(found, each) for each in changes.KINDS if getattr(found, each)} == {kind: [named]}
 
 
 def test_what_the_plan_did_not_show_is_not_lost(aws: Aws) -> None:
@@ -263,8 +280,24 @@ def test_a_stack_that_fails_says_what_failed_first(aws: Aws) -> None:
     assert str(failed.value) == f"{NAME} is UPDATE_ROLLBACK_COMPLETE: Vpc: The limit of VPCs is reached"
 
 
+def test_what_failed_first_is_found_behind_all_that_was_taken_back_after_it(aws: Aws) -> None:
+    aws.is_now("")
+    aws.is_now("")
+    aws.is_changed("CREATE", [], TemplateBody=BODY)
+    aws.is_carried_out()
+    aws.is_now("ROLLBACK_COMPLETE")
+    aws.has_events(*[(f"Subnet{n}", "DELETE_COMPLETE", "") for n in range(100)], more="2")
+    aws.has_events(
+        ("Vpc", "CREATE_FAILED", "The limit of VPCs is reached"), (NAME, "CREATE_IN_PROGRESS", "User Initiated"),
+        page="2", more="3",
+    )  # fmt: skip
+
+    with pytest.raises(StackFailed, match=f"{NAME} is ROLLBACK_COMPLETE: Vpc: The limit of VPCs is reached"):
+        Stacks(aws.account, {"network": NETWORK}).apply("network")
+
+
 def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "POLLED", 0)
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
     aws.is_now("UPDATE_IN_PROGRESS")
     aws.is_now("UPDATE_ROLLBACK_FAILED")
 
@@ -273,7 +306,7 @@ def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.M
 
 
 def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "POLLED", 0)
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
     for status in ("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE"):
         aws.is_now(status)
     heard: list[str] = []
@@ -282,10 +315,21 @@ def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.Monkey
     assert heard == [f"{NAME} is CREATE_IN_PROGRESS"], "and then again after half a minute"
 
 
+def test_whoever_plans_without_asking_first_waits_all_the_same_and_is_told(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
+    for status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED"):
+        aws.is_now(status)
+
+    with pytest.raises(Refused, match=f"{NAME} is UPDATE_ROLLBACK_FAILED: .*continue its rollback"):
+        Stacks(aws.account, {"network": NETWORK}).plan()
+
+
 @pytest.mark.parametrize(
     ("status", "helps"),
     [
-        ("UPDATE_ROLLBACK_FAILED", "continue its roll-back"),
+        ("UPDATE_ROLLBACK_FAILED", "continue its rollback"),
         ("ROLLBACK_FAILED", "docs/deploy.md says how it is cleared"),
     ],
 )
@@ -326,6 +370,32 @@ def test_a_plan_refuses_what_only_a_later_stack_puts_out(aws: Aws, needs: dict[s
 
     with pytest.raises(Refused, match=f"{NAME} needs ApiId, which no stack before it puts out"):
         Stacks(aws.account, {each.what: each for each in both}).plan()
+
+
+@pytest.mark.parametrize("needs", [
+    {"Parameters": {"Lost": {"Type": "String"}}},
+    {"Resources": {"A": {"Type": "AWS::SSM::Parameter", "Properties": {"Value": {"Fn::ImportValue": "Lost"}}}}},
+])  # fmt: skip
+def test_a_plan_of_a_new_stage_refuses_what_nobody_puts_out(aws: Aws, needs: dict[str, Any]) -> None:
+    both = [named("network", Outputs={"Found": {"Value": "x"}}), named("data", **needs)]
+    for each in both:
+        aws.is_now("", each.name)
+
+    with pytest.raises(Refused, match="vibecode-dev-data needs Lost, which no stack before it puts out"):
+        Stacks(aws.account, {each.what: each for each in both}).plan()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_plan_of_a_new_stage_finds_all_that_its_stacks_need(aws: Aws, stage: str) -> None:
+    templates = {}
+    for what in dict.fromkeys((*assembly.BEFORE_ZAPPA, *assembly.AFTER_ZAPPA)):
+        name = f"{STAGES[stage].prefix}-{what}"
+        templates[what] = replace(NETWORK, what=what, name=name, body=(SNAPSHOTS / f"{name}.json").read_text())
+        aws.is_now("", name)
+
+    found = Stacks(aws.account, templates).plan()
+
+    assert all(changes.new_stack for changes in found.values())
 
 
 def test_what_nobody_tells_stays_as_it_was_and_only_what_is_new_has_its_default(aws: Aws) -> None:
@@ -538,10 +608,95 @@ def test_a_new_origin_secret_is_known_to_the_functions_before_cloudfront_says_it
     old = {"SecretId": name, "VersionId": "old" * 11}
     manager.add_response("get_secret_value", {"VersionId": "old" * 11, "SecretString": "1"}, old)
 
-    told = origin_parameters(aws.account, "old" * 11, switched=switched)
+    told = origin_parameters(aws.account, "old" * 11, "", switched=switched)
 
     digests = [hashlib.sha256(value.encode()).hexdigest() for value in ("2", "1")]
     assert told == {"OriginSecretSha256": ",".join(digests), "OriginVersion": said * 11}
+
+
+@pytest.mark.parametrize(("switched", "said"), [(False, "old"), (True, "new")])
+def test_an_origin_secret_that_is_gone_is_known_to_the_functions_still(aws: Aws, switched: bool, said: str) -> None:
+    manager, name = aws("secretsmanager"), "vibecode-dev/origin"
+    manager.add_response("get_secret_value", {"VersionId": "new" * 11, "SecretString": "3"}, {"SecretId": name})
+    gone = {"SecretId": name, "VersionId": "old" * 11}
+    manager.add_client_error("get_secret_value", "ResourceNotFoundException", expected_params=gone)
+    first, third = (hashlib.sha256(value.encode()).hexdigest() for value in ("1", "3"))
+
+    told = origin_parameters(aws.account, "old" * 11, first, switched=switched)
+
+    assert told == {"OriginSecretSha256": f"{third},{first}", "OriginVersion": said * 11}
+
+
+def test_where_there_is_no_origin_secret_yet_nothing_is_told_of_it(aws: Aws) -> None:
+    aws("secretsmanager").add_client_error("get_secret_value", "ResourceNotFoundException")
+
+    assert origin_parameters(aws.account, "", "", switched=False) == {}
+
+
+# --- the sender ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def domain(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """A stage with a domain."""
+    monkeypatch.setattr(waiting, "PAUSE", 0)
+    monkeypatch.setattr(sender, "SAID", 0)
+    return Account(replace(STAGES["dev"], domain="shop.example", hosted_zone="Z1"), aws.make)
+
+
+def is_known_to_ses(aws: Aws, *statuses: str) -> None:
+    for status in statuses:
+        about = {"VerifiedForSendingStatus": status == "SUCCESS", "VerificationStatus": status}
+        aws("sesv2").add_response("get_email_identity", about, {"EmailIdentity": "shop.example"})
+
+
+def test_the_pool_waits_until_ses_has_verified_the_domain(aws: Aws, domain: Account) -> None:
+    is_known_to_ses(aws, "NOT_STARTED", "PENDING", "TEMPORARY_FAILURE", "SUCCESS")
+    heard: list[str] = []
+
+    assert wait_for_sender(domain, Turn(), heard.append) == "shop.example is verified"
+
+    assert [each.partition(",")[0] for each in heard] == [
+        f"SES looks for the records of shop.example: {status}"
+        for status in ("NOT_STARTED", "PENDING", "TEMPORARY_FAILURE")
+    ]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "PENDING"])
+def test_a_domain_that_ses_does_not_verify_is_named_with_what_helps(
+    aws: Aws, domain: Account, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    if status == "PENDING":
+        monkeypatch.setattr(sender, "WAITED", 0)
+    is_known_to_ses(aws, status)
+
+    with pytest.raises(Refused, match=rf"not verified shop\.example \({status}.*its zone Z1.*dig \+short NS"):
+        wait_for_sender(domain, Turn(), lambda _: None)
+
+
+def test_who_lost_the_stage_waits_for_no_domain_more(aws: Aws, domain: Account) -> None:
+    is_known_to_ses(aws, "PENDING")
+
+    with pytest.raises(Lost):
+        wait_for_sender(domain, Turn(lambda: False), lambda _: None)
+
+
+def test_the_domain_is_waited_for_between_its_records_and_the_pool_where_there_is_one(
+    aws: Aws, domain: Account
+) -> None:
+    def order(account: Account) -> list[str]:
+        templates = {what: replace(NETWORK, what=what) for what in ("messaging", "identity")}
+        record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=Release(name="new", source="1")))
+        there = Functions(account, Turn())
+        tools = Tools(
+            stacks=Stacks(account, templates),
+            functions=there,
+            operations=Operations(there),
+            bucket=Bucket(account),
+            record=record,
+        )
+        return [step.name for step in Deploy(tools, None).steps()]
+
+    assert order(domain)[:3] == ["stack messaging", "sender", "stack identity"]
+    assert "sender" not in order(aws.account)
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
@@ -564,14 +719,15 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The one by which functions are waited for."""
     made = Clock()
-    monkeypatch.setattr(functions, "time", made)
+    for module in (operations, waiting):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
 @pytest.fixture
 def answers(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the worker answer an operation."""
-    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
 
     def answer(
         operation: str, payload: dict[str, Any], *, failed: bool = False, of: str = "worker", **arguments: Any
@@ -585,6 +741,11 @@ def answers(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         )
 
     return answer
+
+
+def asked_of(aws: Aws, is_ours: Callable[[], bool] = lambda: True, **more: Any) -> Operations:
+    """The worker, as it is asked for operations."""
+    return Operations(Functions(aws.account, Turn(is_ours)), **more)
 
 
 @contextmanager
@@ -604,19 +765,19 @@ def test_migrations_are_called_until_nothing_is_left_and_again_while_the_databas
     answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True, of="next")
     answers("migrate", {"applied": ["orders.0002"], "left": []}, of="next")
 
-    assert Functions(aws.account).migrate("releases/new.zip") == ["orders.0001", "orders.0002"]
+    assert asked_of(aws).migrate("releases/new.zip") == ["orders.0001", "orders.0002"]
 
 
 def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
     aws: Aws, answers: Callable[..., None], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "PAUSE", 5)
+    monkeypatch.setattr(waiting, "PAUSE", 5)
     told: list[str] = []
     for _ in range(40 * 60 // 5):
         answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True)
     answers("migrate", {"applied": [], "left": []})
 
-    answer = Functions(aws.account, tell=told.append).operate("migrate")
+    answer = asked_of(aws, tell=told.append).operate("migrate")
 
     assert answer == {"applied": [], "left": []}
     assert clock.now == 40 * 60
@@ -628,12 +789,12 @@ def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
 def test_what_never_comes_is_not_waited_for_for_ever(
     aws: Aws, answers: Callable[..., None], clock: Clock, monkeypatch: pytest.MonkeyPatch, said: str, seconds: int
 ) -> None:
-    monkeypatch.setattr(functions, "PAUSE", 20)
+    monkeypatch.setattr(waiting, "PAUSE", 20)
     for _ in range(seconds // 20 + 1):
         answers("migrate", {"errorType": said, "errorMessage": "still"}, failed=True)
 
     with pytest.raises(WentWrong, match=f"migrate: {said}: still"):
-        Functions(aws.account).operate("migrate")
+        asked_of(aws).operate("migrate")
     assert clock.now == seconds
 
 
@@ -641,7 +802,7 @@ def test_an_operation_that_fails_for_good_is_not_asked_again(aws: Aws, answers: 
     answers("migrate", {"errorType": "TrailOpen", "errorMessage": "REVOKE it"}, failed=True)
 
     with pytest.raises(WentWrong, match="migrate: TrailOpen: REVOKE it"):
-        Functions(aws.account).operate("migrate")
+        asked_of(aws).operate("migrate")
 
 
 def test_who_lost_the_stage_asks_for_no_operation_more(aws: Aws, answers: Callable[..., None]) -> None:
@@ -649,7 +810,7 @@ def test_who_lost_the_stage_asks_for_no_operation_more(aws: Aws, answers: Callab
     answers("migrate", {"errorType": "Busy", "errorMessage": "Others"}, failed=True)
 
     with pytest.raises(Lost):
-        Functions(aws.account, lambda: next(ours)).operate("migrate")
+        asked_of(aws, lambda: next(ours)).operate("migrate")
 
 
 # --- functions -------------------------------------------------------------------------------------------------------
@@ -660,63 +821,130 @@ def is_there(aws: Aws, name: str, *states: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def zappa(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What Zappa was told."""
-    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     told: list[tuple[str, ...]] = []
-    monkeypatch.setattr(Functions, "_zappa", lambda _, *words: told.append(words))
+    monkeypatch.setattr(Zappa, "run", lambda _, *words: told.append(words))
     return told
 
 
-def test_what_an_update_left_unfinished_is_waited_for(aws: Aws, zappa: list[tuple[str, ...]]) -> None:
+def test_what_an_update_left_unfinished_is_waited_for(aws: Aws, commands: list[tuple[str, ...]]) -> None:
     unfinished = {"State": "Active", "LastUpdateStatus": "InProgress"}
     slept = {"State": "Inactive", "LastUpdateStatus": "Successful"}  # for weeks: it is no reason to wait
     is_there(aws, "vibecode-dev-worker", {"State": "Pending"}, unfinished, slept)
+    is_there(aws, "vibecode-dev-worker", unfinished, slept)  # of what Zappa has told it
 
-    assert Functions(aws.account).put("worker", "releases/x.zip") == "zappa update"
+    assert Functions(aws.account, Turn()).put("worker", "releases/x.zip") == "zappa update"
 
     archive = f"s3://vibecode-dev-packages-{NUMBER}/releases/x.zip"
-    assert zappa == [("update", "dev-worker", "--zip", archive)]
+    assert commands == [("update", "dev-worker", "--zip", archive)]
 
 
-def test_a_function_that_could_not_be_made_is_named(aws: Aws, zappa: list[tuple[str, ...]]) -> None:
+def test_a_function_that_could_not_be_made_is_named(aws: Aws, commands: list[tuple[str, ...]]) -> None:
     is_there(aws, "vibecode-dev-worker", {"State": "Failed", "StateReason": "No subnet has an address left"})
 
     with pytest.raises(WentWrong, match="vibecode-dev-worker could not be made: No subnet has an address left"):
-        Functions(aws.account).put("worker", "releases/x.zip")
-    assert zappa == []
+        Functions(aws.account, Turn()).put("worker", "releases/x.zip")
+    assert commands == []
 
 
-def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_alone(
-    aws: Aws, zappa: list[tuple[str, ...]]
+def test_settings_that_lambda_does_not_take_are_no_success_and_what_failed_before_is_no_hindrance(
+    aws: Aws, commands: list[tuple[str, ...]]
 ) -> None:
-    for _ in range(2):
-        is_there(aws, "vibecode-dev", {"State": "Active"})
-        for status in ("CREATE_IN_PROGRESS", "CREATE_COMPLETE"):  # Zappa's own
-            stack = {"StackName": "vibecode-dev", "CreationTime": NOW, "StackStatus": status}
-            aws("cloudformation").add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "vibecode-dev"})
-        aws("apigateway").add_response("get_rest_apis", {"items": [{"id": "1", "name": "another"}]}, {})
+    failed = {
+        "State": "Active",
+        "LastUpdateStatus": "Failed",
+        "LastUpdateStatusReason": "No subnet has an address left",
+    }
+    fine = {"State": "Active", "LastUpdateStatus": "Successful"}
+    is_there(aws, "vibecode-dev-worker", fine, {"State": "Active", "LastUpdateStatus": "InProgress"}, failed)
+    is_there(aws, "vibecode-dev-worker", failed, fine)
 
-    with pytest.raises(Refused, match=r"no API of that name is there.*aws lambda delete-function"):
-        Functions(aws.account).put("web", "releases/x.zip")
-    assert zappa == []
+    with pytest.raises(WentWrong, match="vibecode-dev-worker could not be given its settings: No subnet has an"):
+        Functions(aws.account, Turn()).put("worker", "releases/x.zip")
+    Functions(aws.account, Turn()).put("worker", "releases/x.zip")
 
+    assert len(commands) == 2
+
+
+def has_api(aws: Aws, *statuses: str, api: str = "") -> None:
+    """The web function, Zappa's stack as it comes to this status, and the API, where there is one of its name."""
+    is_there(aws, "vibecode-dev", {"State": "Active"})
+    for status in statuses:
+        aws.is_now(status, "vibecode-dev")
+    found = [{"id": "1", "name": "another"}, *([{"id": api, "name": "vibecode-dev"}] if api else [])]
+    aws("apigateway").add_response("get_rest_apis", {"items": found}, {})
+
+
+@pytest.mark.parametrize("status", ["", "ROLLBACK_COMPLETE", "CREATE_FAILED"])
+def test_a_web_function_without_an_api_makes_way_in_a_first_deploy_with_what_is_left_of_its_stack(
+    aws: Aws, commands: list[tuple[str, ...]], status: str
+) -> None:
+    if status:
+        has_api(aws, "ROLLBACK_IN_PROGRESS", status)
+        aws("cloudformation").add_response("delete_stack", {}, {"StackName": "vibecode-dev"})
+        aws.is_now("DELETE_IN_PROGRESS", "vibecode-dev")
+        aws.is_now("", "vibecode-dev")
+    else:
+        has_api(aws, "")
     aws("lambda").add_response("delete_function", {}, {"FunctionName": "vibecode-dev"})
-    assert Functions(aws.account).put("web", "releases/x.zip", first=True) == "zappa deploy"
+    is_there(aws, "vibecode-dev", {"State": "Active"})
+
+    assert Functions(aws.account, Turn()).put("web", "releases/x.zip", first=True) == "zappa deploy"
 
 
-def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
-    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("status", ["", "ROLLBACK_COMPLETE"])
+def test_a_later_deploy_deletes_nothing_of_the_sort_and_says_what_helps(
+    aws: Aws, commands: list[tuple[str, ...]], status: str
 ) -> None:
+    has_api(aws, status)
+
+    with pytest.raises(Refused, match=r"No API .* is there.*delete-stack .*aws lambda delete-function"):
+        Functions(aws.account, Turn()).put("web", "releases/x.zip")
+    assert commands == []
+
+
+@pytest.fixture
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A `zappa` that never ends: it says by a file when it has begun, and by another when it was told to end."""
     begun, ended = tmp_path / "begun", tmp_path / "ended"
-    (tmp_path / "zappa").write_text(f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\ntouch {begun}\nsleep 60 & wait\n")
+    script = f"#!/bin/sh\ntrap 'touch {ended}; exit' TERM\necho Waiting\ntouch {begun}\nsleep 60 & wait\n"
+    (tmp_path / "zappa").write_text(script)
     (tmp_path / "zappa").chmod(0o755)
-    monkeypatch.setattr(functions, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
-    monkeypatch.setattr(functions, "LOOKED", 0.05)
-    monkeypatch.setattr(Functions, "_settings", lambda _: {})
+    monkeypatch.setattr(zappa, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
+    monkeypatch.setattr(zappa, "LOOKED", 0.05)
+    monkeypatch.setattr(Zappa, "settings", lambda _: {})
+    return begun, ended
+
+
+def test_zappa_is_ended_when_the_stage_is_no_longer_ours(aws: Aws, endless: tuple[Path, Path]) -> None:
+    begun, ended = endless
 
     with pytest.raises(Lost):
-        Functions(aws.account, lambda: not begun.exists())._zappa("update", "dev")
+        Zappa(aws.account, Turn(lambda: not begun.exists())).run("update", "dev")
+
+    assert ended.exists()
+
+
+def test_zappa_is_ended_when_it_waits_for_what_never_comes_and_its_stack_says_why(
+    aws: Aws, endless: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = endless
+    now = iter([0.0, 0.0])  # when it begins; then time passes when it has begun
+    monkeypatch.setattr(
+        zappa, "time", SimpleNamespace(monotonic=lambda: next(now, zappa.ENDED * float(begun.exists())))
+    )
+    has_api(aws, "UPDATE_COMPLETE", api="id")
+    aws.is_now("UPDATE_ROLLBACK_COMPLETE", "vibecode-dev")
+    why = ("Method", "UPDATE_FAILED", "Too many requests")
+    aws.has_events(why, ("vibecode-dev", "UPDATE_IN_PROGRESS", "User Initiated"), of="vibecode-dev")
+
+    said = (
+        r"update dev has not ended within 1800 s:\nWaiting\n+vibecode-dev is UPDATE_ROLLBACK_COMPLETE: Method: Too many"
+    )
+    with pytest.raises(WentWrong, match=said):
+        Functions(aws.account, Turn()).put("web", "releases/x.zip")
 
     assert ended.exists()
 
@@ -724,9 +952,9 @@ def test_zappa_is_ended_when_the_stage_is_no_longer_ours(
 def test_a_function_beside_that_a_run_left_goes_first_and_a_role_that_is_new_is_waited_for(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "PAUSE", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
-    monkeypatch.setattr(Functions, "_settings", lambda _: {"dev-worker": {}})
+    monkeypatch.setattr(Zappa, "settings", lambda _: {"dev-worker": {}})
     name = {"FunctionName": "vibecode-dev-next"}
     made = {
         **name,
@@ -749,19 +977,19 @@ def test_a_function_beside_that_a_run_left_goes_first_and_a_role_that_is_new_is_
     is_there(aws, "vibecode-dev-next", {"State": "Pending"}, {"State": "Active"})
     cloud.add_client_error("delete_function", "ResourceNotFoundException", expected_params=name)
 
-    with Functions(aws.account).beside("worker", "releases/x.zip") as beside:
+    with Functions(aws.account, Turn()).beside("worker", "releases/x.zip") as beside:
         assert beside == "vibecode-dev-next"
 
 
 def test_the_function_beside_of_whoever_deploys_now_is_not_deleted(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
-    monkeypatch.setattr(Functions, "_settings", lambda _: {"dev-worker": {}})
+    monkeypatch.setattr(Zappa, "settings", lambda _: {"dev-worker": {}})
     ours = [True]
     aws("lambda").add_response("delete_function", {})
     aws("lambda").add_response("create_function", {})
     is_there(aws, "vibecode-dev-next", {"State": "Active"})
 
-    with Functions(aws.account, lambda: ours[0]).beside("worker", "releases/x.zip"):
+    with Functions(aws.account, Turn(lambda: ours[0])).beside("worker", "releases/x.zip"):
         ours[0] = False
 
 
@@ -771,14 +999,14 @@ def test_a_function_that_somebody_else_has_given_another_package_is_noticed(aws:
         aws("lambda").add_response("get_function_configuration", {"CodeSha256": digest}, {"FunctionName": name})
 
     with pytest.raises(WentWrong, match="vibecode-dev-worker has another package than this release"):
-        Functions(aws.account).check_code(hashlib.sha256(b"mine").hexdigest())
+        Functions(aws.account, Turn()).check_code(hashlib.sha256(b"mine").hexdigest())
 
 
 def test_figures_are_counted_call_by_call(aws: Aws, answers: Callable[..., None]) -> None:
     answers("rebuild-figures", {"done": False, "goOnAfter": 7, "goOnFrom": "2026-11-01"})
     answers("rebuild-figures", {"done": True}, after=7, day="2026-11-01")
 
-    Functions(aws.account).rebuild_figures()
+    asked_of(aws).rebuild_figures()
 
 
 # --- containers ------------------------------------------------------------------------------------------------------
@@ -819,43 +1047,58 @@ def test_an_image_that_was_not_pushed_is_asked_for_before_anything_is_done(aws: 
         look_for(batch, "new")
 
 
+def is_told(aws: Aws, tag: str, *statuses: str) -> None:
+    """The stack is told another image, and then is this."""
+    cloud, asked = aws("cloudformation"), {**RUNTIME, "ChangeSetName": ARN}
+    parameters = [
+        {"ParameterKey": "OriginSecretSha256", "UsePreviousValue": True},
+        {"ParameterKey": "ImageTag", "ParameterValue": tag},
+    ]
+    told = {"ChangeSetType": "UPDATE", "UsePreviousTemplate": True, "Parameters": parameters}
+    made = {**RUNTIME, "ChangeSetName": ANY, "Capabilities": ["CAPABILITY_NAMED_IAM"], **told}
+    cloud.add_response("create_change_set", {"Id": ARN}, made)
+    for status in ("CREATE_PENDING", "CREATE_COMPLETE", "CREATE_COMPLETE"):
+        cloud.add_response("describe_change_set", {"Status": status}, asked)
+    cloud.add_response("execute_change_set", {}, {**asked, "RetainExceptOnCreate": True})
+    for status in statuses:
+        runs_image(aws, tag, status)
+
+
 def test_containers_are_told_the_image_and_all_else_stays(
     aws: Aws, batch: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infrastructure.deploying.images.POLLED", 0)
+    monkeypatch.setattr(cloudformation, "POLLED", 0)
     has_image(aws, "new")
     runs_image(aws, "old", "UPDATE_IN_PROGRESS")  # a run that was cut off
     runs_image(aws, "old")
-    cloud, asked = aws("cloudformation"), {**RUNTIME, "ChangeSetName": ARN}
-    cloud.add_response(
-        "create_change_set",
-        {"Id": ARN},
-        {
-            **RUNTIME,
-            "ChangeSetName": ANY,
-            "UsePreviousTemplate": True,
-            "Parameters": [
-                {"ParameterKey": "OriginSecretSha256", "UsePreviousValue": True},
-                {"ParameterKey": "ImageTag", "ParameterValue": "new"},
-            ],
-            "Capabilities": ["CAPABILITY_NAMED_IAM"],
-        },
-    )
-    cloud.add_response("describe_change_set", {"Status": "CREATE_PENDING"}, asked)
-    cloud.add_response("describe_change_set", {"Status": "CREATE_COMPLETE"}, asked)
-    cloud.add_response("execute_change_set", {}, asked)
-    runs_image(aws, "new")
+    is_told(aws, "new", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE")
+    heard: list[str] = []
 
-    assert run_image(batch, "new") == "new"
+    assert run_image(batch, "new", heard.append) == "new"
+    assert heard == ["vibecode-dev-runtime is UPDATE_IN_PROGRESS"] * 2
+
+
+def test_containers_that_do_not_start_say_why(aws: Aws, batch: Account) -> None:
+    has_image(aws, "new")
+    runs_image(aws, "old")
+    is_told(aws, "new", "UPDATE_ROLLBACK_COMPLETE")
+    service = ("Service", "UPDATE_FAILED", "CannotPullContainerError")
+    aws.has_events(service, (RUNTIME["StackName"], "UPDATE_IN_PROGRESS", "User Initiated"), of=RUNTIME["StackName"])
+
+    with pytest.raises(StackFailed, match="runtime is UPDATE_ROLLBACK_COMPLETE: Service: CannotPullContainerError"):
+        run_image(batch, "new", print)
 
 
 def test_containers_that_run_it_or_cannot_are_left_alone(aws: Aws, batch: Account) -> None:
     has_image(aws, "old")
     runs_image(aws, "old")
     has_image(aws, "older", "ImageNotFoundException")
+    has_image(aws, "first")
+    aws.is_now("UPDATE_COMPLETE", RUNTIME["StackName"])  # where they were switched on, and no stack was told so yet
 
-    assert run_image(batch, "old") == "as they were"
-    assert run_image(batch, "older") == "as they are: there is no image older"
+    assert run_image(batch, "old", print) == "as they were"
+    assert run_image(batch, "older", print) == "as they are: there is no image older"
+    assert run_image(batch, "first", print) == "as they were"
 
 
 def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_the_worker(
@@ -864,12 +1107,15 @@ def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_t
     runtime = replace(NETWORK, what="runtime", name=RUNTIME["StackName"])
     before, now = Release(name="old", source="1"), Release(name="new", source="2")
     record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=now))
+    there = Functions(batch, Turn())
     tools = Tools(
         stacks=Stacks(batch, {"runtime": runtime}),
-        functions=Functions(batch),
+        functions=there,
+        operations=Operations(there),
         bucket=Bucket(batch),
         record=record,
     )
+    runs_image(aws, "old")  # whose stack says which origin secrets its functions know
     aws("apigateway").add_response("get_rest_apis", {"items": []}, {})
     aws("secretsmanager").add_client_error("get_secret_value", "ResourceNotFoundException")
 
@@ -895,4 +1141,4 @@ def test_a_stack_without_a_place_in_the_order_is_refused(tmp_path: Path) -> None
     (tmp_path / "assembly-dev" / "manifest.json").write_text(json.dumps({"artifacts": {"x": artifact}}))
 
     with pytest.raises(Refused, match="vibecode-dev-somewhere has no place in the order"):
-        stacks.read(tmp_path, "dev", "vibecode-dev")
+        assembly.read(tmp_path, "dev", "vibecode-dev")

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shlex
 import subprocess
 import uuid
 import zipfile
@@ -17,9 +19,12 @@ from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import __main__ as command
 from infrastructure.deploying import releases
 from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.assembly import Template
 from infrastructure.deploying.record import Attempt, Held, Lost, Record, Release
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import Stacks, Template
+from infrastructure.deploying.stacks import Stacks
+from infrastructure.deploying.steps import finished
+from infrastructure.hand_over import REPOSITORY
 from vibecode import aws
 from vibecode.resources import LOCAL_ACCOUNT
 
@@ -57,11 +62,10 @@ def bucket(account: Account) -> Iterator[str]:
 def record(account: Account, bucket: str) -> Record:
     """Somebody's record of a stage that has had two releases."""
     made = Record(account.client("s3"), bucket, "somebody")
-    made.take()
     for each in (FIRST, SECOND):
+        made.take()
         made.begin(Attempt(kind="deploy", release=each))
         made.finish(each)
-    made.release()
     return made
 
 
@@ -157,13 +161,13 @@ def test_what_no_plan_could_show_is_lost_only_where_that_was_said(
 @pytest.mark.parametrize("what", ["deploy", "rollback"])
 def test_another_account_than_was_named_is_not_touched(account: Account, record: Record, what: str) -> None:
     run = {"deploy": command.run_deploy, "rollback": command.run_rollback}[what]
-    before = json.dumps(record._told)
+    before = record._known
 
     with pytest.raises(Refused, match=f"You are in account {LOCAL_ACCOUNT}; dev belongs to {OTHER}"):
         run(asked(what, "--yes", "--account", OTHER), account, Say())
 
     record.read()
-    assert json.dumps(record._told) == before
+    assert record._known == before
 
 
 def test_a_stage_with_an_account_of_its_own_is_deployed_to_no_other(account: Account) -> None:
@@ -204,7 +208,6 @@ def test_a_way_back_that_leads_elsewhere_by_now_is_not_taken(
         record.take()
         record.begin(Attempt(kind="deploy", release=third))
         record.finish(third)
-        record.release()
 
     monkeypatch.setattr(command, "_ask", deploy_meanwhile)
 
@@ -232,6 +235,57 @@ def test_a_way_back_says_which_migrations_stay(
     assert "orders.0001" not in said
 
 
+def test_a_way_back_to_where_one_is_does_nothing(
+    account: Account, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = record._known
+
+    command.run_rollback(asked("rollback", "--yes", "--to", "two"), account, Say())
+
+    assert "dev is at two already: nothing was done" in capsys.readouterr().out
+    record.read()
+    assert record._known == before
+
+
+def test_a_way_back_that_leads_elsewhere_than_was_said_is_not_taken(account: Account, record: Record) -> None:
+    with pytest.raises(Refused, match="The way back from two leads to one, not to three"):
+        command.run_rollback(asked("rollback", "--yes", "--to", "three"), account, Say())
+
+    record.read()
+    assert record.attempt is None
+
+
+def test_a_way_back_of_a_deploy_that_was_cut_off_is_gone_on_with_when_it_is_cut_off_itself(
+    account: Account, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no(*_: object) -> None:
+        raise Refused("Nothing was done.")
+
+    monkeypatch.setattr(command, "_ask", no)
+    record.take()
+    record.begin(Attempt(kind="rollback", release=SECOND, steps={"web: the switch": "begun"}))
+    record.release()
+
+    with pytest.raises(Refused, match="Nothing was done"):
+        command.run_rollback(asked("rollback", "--to", "two"), account, Say())
+
+    assert "back to two of ; it was cut off: what it has done is not done again" in capsys.readouterr().out
+
+
+def test_a_release_that_comes_again_has_the_migrations_that_it_brought_the_first_time(record: Record) -> None:
+    record.take()
+    record.begin(Attempt(kind="rollback", release=FIRST))
+    record.finish(finished(record))
+    record.take()
+    record.begin(Attempt(kind="deploy", release=replace(SECOND, migrations=(), previous="")))
+
+    again = finished(record)
+
+    assert (again.migrations, again.previous) == (SECOND.migrations, "one")
+    record.release()
+
+
+# --- the lock --------------------------------------------------------------------------------------------------------
 def test_a_lock_that_cannot_be_released_hides_nothing_of_what_went_wrong(
     account: Account, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +355,101 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_a_checkout_with_changes_is_planned_without_a_name_and_deployed_with_one(checkout: Path) -> None:
+    commit = releases.of_checkout("").name
+    (checkout / "code.py").write_text("after")
+
+    assert releases.of_checkout("", planned=True).name == f"{commit}-changed"
+    with pytest.raises(Refused, match="The checkout has changes that no commit holds"):
+        releases.of_checkout("")
+    assert releases.of_checkout("try-1").name == "try-1"
+
+
+@pytest.mark.parametrize("name", ["with space", "../other", "a/b", "-x", "", "x" * 65, "a;b"])
+def test_a_name_that_no_key_and_no_image_can_have_is_refused(tmp_path: Path, checkout: Path, name: str) -> None:
+    made = archive(tmp_path, **{packages.RELEASE: f"{name}\n", "zappa_settings.py": "API_STAGE='dev'\n"})
+
+    with pytest.raises(Refused, match="A release cannot be called"):
+        releases.of_package(made, "dev")
+    if name:
+        with pytest.raises(Refused, match="A release cannot be called"):
+            releases.of_checkout(name)
+
+
+def test_a_package_is_called_what_it_says_and_nothing_else() -> None:
+    with pytest.raises(SystemExit):
+        asked("deploy", "--package", "x.zip", "--tag", "mine")
+
+
+@pytest.mark.parametrize("of", ["a checkout", "a package"])
+def test_what_production_has_is_told_to_git_by_the_command_that_is_printed_last(
+    account: Account, record: Record, checkout: Path, capsys: pytest.CaptureFixture[str], of: str
+) -> None:
+    commit = releases.of_checkout("").source
+    name, source = ("try-1", commit) if of == "a checkout" else (commit, "0" * 12)
+    deployed = Release(name=name, source=source)
+    record.take()
+    record.begin(Attempt(kind="deploy", release=deployed))
+    record.finish(deployed)
+    account.stage = STAGES["production"]
+
+    command._say_how_to_tag(record, account, Say())
+
+    make_the_tag = capsys.readouterr().out.partition("Let git know: ")[2].partition(" && git push origin ")[0]
+    who = {f"GIT_{who}_{what}": "t@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(shlex.split(make_the_tag), cwd=checkout, env={**os.environ, **who}, check=True)
+    tags = ["git", "for-each-ref", "--format=%(objecttype) %(*objectname)", "refs/tags/release-*"]
+    found = subprocess.run(tags, cwd=checkout, check=True, capture_output=True, text=True).stdout
+    assert found.startswith(f"tag {commit}")
+
+
+def test_no_other_stage_than_production_is_tagged(
+    account: Account, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command._say_how_to_tag(record, account, Say())
+
+    assert capsys.readouterr().out == ""
+
+
+# --- make ------------------------------------------------------------------------------------------------------------
+def told_by_make(*words: str, **environment: str) -> list[str]:
+    """What make would run."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        ["make", "--dry-run", *words],
+        cwd=REPOSITORY,
+        env=kept | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return shlex.split(done.stdout.partition("infrastructure.deploying")[2].replace("\\\n", " "))
+
+
+def test_make_takes_one_for_yes_and_nothing_else() -> None:
+    flags = {"PLAN": "--plan", "YES": "--yes", "MAY_LOSE": "--may-lose", "BREAK_LOCK": "--break-lock"}
+
+    assert told_by_make("deploy", *(f"{name}=1" for name in flags)) == ["deploy", "--stage", "dev", "--plan",
+        "--may-lose", "--yes", "--break-lock"]  # fmt: skip
+    for said in ("0", "no", ""):
+        assert told_by_make("deploy", *(f"{name}={said}" for name in flags)) == ["deploy", "--stage", "dev"]
+
+
+def test_make_takes_from_the_environment_what_the_pipelines_set_and_nothing_else() -> None:
+    said = {"TAG": "mine", "STAGE": "production", "ACCOUNT": OTHER, "MAY_LOSE": "1", "BREAK_LOCK": "1", "PLAN": "1",
+            "TO": "one", "BRANCH": "mine", "REPOSITORY": "o/r"}  # fmt: skip
+    sets = {"ROLE": "arn:role", "YES": "1"}
+
+    assert told_by_make("deploy", **said, **sets) == ["deploy", "--stage", "dev", "--role", "arn:role", "--yes"]
+    assert told_by_make("rollback", **said) == ["rollback", "--stage", "dev"]
+    assert told_by_make("pipeline", **said) == [".pipeline"]
+    assert told_by_make("deploy", "STAGE=staging", "TAG=a b") == ["deploy", "--stage", "staging", "--tag", "a b"]
+    assert told_by_make("rollback", "TO=one", f"ACCOUNT={OTHER}") == ["rollback", "--stage", "dev", "--to", "one",
+        "--account", OTHER]  # fmt: skip
+    assert told_by_make("pipeline", "REPOSITORY=o/r") == [".pipeline", "--repository", "o/r"]
+
+
+# --- the checkout ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("when", ["before", "while"])
 def test_a_package_has_the_code_that_the_plan_was_made_for(
     account: Account, bucket: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, when: str

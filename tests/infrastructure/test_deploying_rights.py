@@ -228,11 +228,13 @@ def test_who_deploys_may_do_nothing_that_a_deploy_does_not(seen: list[Need], dep
     assert idle == []
 
 
-def test_a_layer_and_an_image_are_looked_at_where_the_stage_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_an_image_and_a_sender_are_looked_at_where_the_stage_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = f"arn:aws:lambda:{REGION}:901920570463:layer:aws-otel-python:7"
-    more = {STAGE: replace(STAGES[STAGE], tracing_layer=layer, batch=True)}
+    has_all = replace(STAGES[STAGE], tracing_layer=layer, batch=True, domain="shop.example", hosted_zone="Z1")
+    more = {STAGE: has_all}
     image = f"arn:aws:ecr:{REGION}:{LOCAL_ACCOUNT}:repository/{OWN}"
-    asked = (("lambda:GetLayerVersion", layer), ("ecr:DescribeImages", image))
+    sender = f"arn:aws:ses:{REGION}:{LOCAL_ACCOUNT}:identity/shop.example"
+    asked = (("lambda:GetLayerVersion", layer), ("ecr:DescribeImages", image), ("ses:GetEmailIdentity", sender))
     without = decided(deploying(STAGE, LOCAL_ACCOUNT, MAKER))
     monkeypatch.setattr(deploying_rights, "STAGES", {**STAGES, **more})
     having = decided(deploying(STAGE, LOCAL_ACCOUNT, MAKER))

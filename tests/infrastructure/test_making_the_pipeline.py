@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,9 +14,12 @@ from botocore.stub import Stubber
 from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import pipeline
 from infrastructure.deploying.account import Account, Refused
+from infrastructure.deploying.assembly import Template
 from infrastructure.deploying.say import Say
-from infrastructure.deploying.stacks import Stacks, Template
-from tests.infrastructure.stage_here import PACKAGES, STAGE, StageHere, stage_here
+from infrastructure.deploying.stacks import Stacks
+from infrastructure.pipeline import STAGES as DEPLOYED
+from tests.infrastructure.stage_here import STAGE, StageHere, stage_here
+from vibecode.resources import LOCAL_ACCOUNT
 
 CONNECTION = f"arn:aws:codeconnections:{REGION}:123456789012:connection/1"
 ASKED = {"Type": "String"}
@@ -38,9 +42,13 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageHere]:
-    """The account, with the bucket of a stage."""
+    """The account, with the buckets of the pipeline's stages."""
     with stage_here(tmp_path_factory.mktemp("pipeline")) as stage:
-        stage.client("s3").create_bucket(Bucket=PACKAGES, CreateBucketConfiguration={"LocationConstraint": REGION})
+        for name in DEPLOYED:
+            stage.client("s3").create_bucket(
+                Bucket=f"vibecode-{name}-packages-{LOCAL_ACCOUNT}",
+                CreateBucketConfiguration={"LocationConstraint": REGION},
+            )
         yield stage
 
 
@@ -63,20 +71,25 @@ def account(stage: StageHere, monkeypatch: pytest.MonkeyPatch) -> Account:
     )
     monkeypatch.setattr(pipeline, "_template", lambda _: small)
     monkeypatch.setattr(pipeline, "APPROVALS_TO", "")
-    return Account(replace(STAGES[STAGE], account=""), make)
+    stages = {name: replace(each, account="") for name, each in STAGES.items()}
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    return Account(stages[DEPLOYED[0]], make)
 
 
 def asked(*words: str) -> argparse.Namespace:
     return pipeline.read_arguments(["--yes", *words])
 
 
-def test_it_comes_after_the_stages_is_told_its_repository_once_and_says_what_is_left(
+def test_it_comes_after_each_of_its_stages(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "DEPLOYED", ("staging", STAGE))
+
+    with pytest.raises(Refused, match=f"{STAGE} is not there yet: an administrator deploys each stage once before"):
+        pipeline.run(asked("--repository", "us/shop"), account, Say())
+
+
+def test_it_is_told_its_repository_once_and_says_what_is_left(
     account: Account, stage: StageHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    staging = replace(STAGES["staging"], account="")
-    elsewhere = Account(staging, lambda service, *, region_name, **_: stage.client(service, region_name))
-    with pytest.raises(Refused, match="deploys each stage once before"):
-        pipeline.run(asked("--repository", "us/shop"), elsewhere, Say())
     with pytest.raises(Refused, match="REPOSITORY=owner/name"):
         pipeline.run(asked(), account, Say())
 
@@ -98,6 +111,25 @@ def test_another_repository_has_another_subject(account: Account, monkeypatch: p
     told = pipeline.parameters(asked("--repository", "us/other"), stacks)
 
     assert told == {"Repository": "us/other", "Branch": "main", "Subject": "us/other"}
+
+
+def test_a_stage_in_an_account_of_its_own_is_left_to_people(
+    account: Account, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = {name: replace(each, account="999999999999" if name == STAGE else "") for name, each in STAGES.items()}
+    monkeypatch.setattr(pipeline, "STAGES", apart)
+    monkeypatch.setattr(pipeline, "DEPLOYED", ("staging", STAGE))
+
+    pipeline.run(asked("--plan", "--repository", "us/shop"), account, Say())
+
+    assert "dev belongs to account 999999999999: people deploy it" in capsys.readouterr().out
+
+
+def test_its_template_is_made_by_itself_and_is_not_judged_once_more(tmp_path: Path) -> None:
+    made = pipeline._template(tmp_path)
+
+    assert (made.name, "Repository" in made.parameters) == ("vibecode-pipeline", True)
+    assert not [*tmp_path.glob("assembly-*"), *tmp_path.glob("validation-report*")], "no stage, and nobody asks twice"
 
 
 def test_a_plan_changes_nothing(account: Account, stage: StageHere) -> None:
