@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import assembly
@@ -333,7 +334,7 @@ def main(words: Sequence[str] | None = None) -> int:
         )
     except Lost as lost:
         say.line(f"{lost} Nothing more was done, nor taken back ({KEY}).", "bold red")
-    except (StackFailed, WentWrong, BotoCoreError, ClientError) as error:
+    except (StackFailed, WentWrong, BotoCoreError, ClientError, ResponseParserError) as error:
         say.line(f"{error}\nMend it, and run it again: it goes on where it was.", "bold red")
     except KeyboardInterrupt:
         say.line("Interrupted. Run it again: it goes on where it was.", "bold red")
