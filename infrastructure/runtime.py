@@ -151,8 +151,8 @@ class Runtime(cdk.Stack):
         digest = cdk.CfnParameter(
             self,
             "OriginSecretSha256",
-            description="The SHA-256 of the secret that CloudFront adds to each request, two while it changes",
-            allowed_pattern="[0-9a-f]{64}(,[0-9a-f]{64})?",
+            description="The SHA-256 of the secret that CloudFront adds to each request, more while it changes",
+            allowed_pattern="[0-9a-f]{64}(,[0-9a-f]{64})*",
         )
         cache = data.cache.attr_endpoint_address if data.cache else None
         return {

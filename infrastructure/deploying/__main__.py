@@ -94,13 +94,13 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         plan.show(say)
         if arguments.plan:
             return
-        if plan.lost and arguments.yes and not arguments.may_lose:
+        if plan.agreed and arguments.yes and not arguments.may_lose:
             raise Refused("Something would be removed or replaced: --may-lose (MAY_LOSE=1), if that is meant.")
         _ask(arguments, f"Deploy {release.name} to {account.stage.name} in account {account.number}?")
         if not account.has_packages:
             # Without its bucket there is no lock yet. Of two first deploys CloudFormation lets one make this stack.
-            say.step("stack foundation", lambda: stacks.apply("foundation", plan.lost))
-        tools = replace(tools, agreed=plan.lost, package=arguments.package)
+            say.step("stack foundation", lambda: stacks.apply("foundation"))
+        tools = replace(tools, agreed=plan.agreed, package=arguments.package)
         with _locked(record, arguments, say):
             _check_nobody_was_faster(plan, record)
             if _resumed(record, release) is None:

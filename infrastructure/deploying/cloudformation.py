@@ -86,7 +86,11 @@ class Stack:
         """
         status = status_of(self.settled())
         if status in UNFINISHED:
-            self.clear()
+            try:
+                self.clear()
+            except Refused:
+                if status != "REVIEW_IN_PROGRESS":  # in which nothing was made: another change set makes it
+                    raise
             return ""
         self._check(status)
         return status
@@ -118,8 +122,9 @@ class Stack:
             time.sleep(POLLED / 5)
         reason = about.get("StatusReason", "")
         if about["Status"] == "FAILED" and not any(said in reason for said in NOTHING_CHANGES):
-            self.drop(arn)
-            raise StackFailed(f"{self.name} cannot be changed: {reason}")
+            # It stays: what CloudFormation has found wrong before it began may stand there alone.
+            more = f"aws cloudformation describe-events --change-set-name {arn}"
+            raise StackFailed(f"{self.name} cannot be changed: {reason} More of it, where there is more: {more}")
         return arn
 
     def changes(self, change_set: str) -> Changes:

@@ -27,8 +27,9 @@ def origin_parameters(account: Account, deployed: str, known: str, *, switched: 
     """What stacks are told of the secret that CloudFront adds to each request; nothing where there is none yet.
 
     ``deployed`` is the version that CloudFront says now. A newer one is known to the functions first, beside it; only
-    when they are ``switched`` does CloudFront say the new one. Where the secret was changed twice since, Secrets
-    Manager may have deleted what CloudFront says: its digest is among the ``known`` ones, which the functions have.
+    when they are ``switched``, and it is among the ``known`` digests, which they have, does CloudFront say the new one.
+    Where the secret was changed twice since, Secrets Manager may have deleted what CloudFront says: its digest is
+    among those, too.
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html
     """
     name = f"{account.stage.prefix}/origin"
@@ -41,7 +42,7 @@ def origin_parameters(account: Account, deployed: str, known: str, *, switched: 
         digests += [_digest(said)] if said else known.split(",")
     return {
         "OriginSecretSha256": ",".join(dict.fromkeys(filter(None, digests))),
-        "OriginVersion": newest["VersionId"] if switched or not deployed else deployed,
+        "OriginVersion": newest["VersionId"] if not deployed or (switched and digests[0] in known) else deployed,
     }
 
 

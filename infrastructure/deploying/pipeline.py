@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from infrastructure.config import APPROVALS_TO, STAGES
 from infrastructure.deploying.account import Account, Refused
@@ -34,6 +35,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--provider", default="", help="the ARN of GitHub's OIDC provider, where the account has one")
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
+    parser.add_argument("--may-lose", action="store_true", help="also what removes or replaces something")
     return parser.parse_args(words)
 
 
@@ -54,6 +56,8 @@ def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
         say.line(f"    REMOVED OR REPLACED: {each}", "bold red")
     if arguments.plan:
         return
+    if changes.lost and arguments.yes and not arguments.may_lose:
+        raise Refused("Something would be removed or replaced: --may-lose (MAY_LOSE=1), if that is meant.")
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise Refused("Nobody is there to be asked: --yes, if that is meant.")
@@ -125,7 +129,7 @@ def main(words: Sequence[str] | None = None) -> int:
     say = Say()
     try:
         run(read_arguments(words), Account(STAGES[DEPLOYED[0]]), say)
-    except (Refused, StackFailed, BotoCoreError, ClientError) as error:
+    except (Refused, StackFailed, BotoCoreError, ClientError, ResponseParserError) as error:
         say.line(str(error), "bold red")
         return 1
     except KeyboardInterrupt:

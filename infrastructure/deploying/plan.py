@@ -84,9 +84,9 @@ class Plan:
     money: Money
 
     @property
-    def lost(self) -> tuple[str, ...]:
-        """What would be removed or replaced."""
-        return tuple(each for changes in self.changes.values() for each in changes.lost)
+    def agreed(self) -> dict[str, Sequence[str]]:
+        """What would be removed or replaced, by stack: who says yes to the plan agrees to it."""
+        return {what: changes.lost for what, changes in self.changes.items() if changes.lost}
 
     def show(self, say: Say) -> None:
         """All of it, line by line."""

@@ -105,14 +105,16 @@ def _git(*words: str) -> str:
 
 
 def _changes() -> str:
-    untracked = _git("ls-files", "--others", "--exclude-standard").splitlines()
+    untracked = list(filter(None, _git("ls-files", "--others", "--exclude-standard", "-z").split("\0")))
     contents = [hashlib.sha256(_content(REPOSITORY / name)).hexdigest() for name in untracked]
     return "\n".join((_git("diff", "HEAD", "--binary"), *map(" ".join, zip(untracked, contents, strict=True))))
 
 
 def _content(path: Path) -> bytes:
-    """What git would keep of it: of a link, where it leads."""
-    return bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
+    """What git would keep of it: of a link, where it leads; of a repository of its own nothing."""
+    if path.is_symlink():
+        return bytes(path.readlink())
+    return b"" if path.is_dir() else path.read_bytes()
 
 
 class Bucket:

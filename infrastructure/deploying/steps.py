@@ -1,9 +1,10 @@
 """The steps of a deploy and of the way back, in their order, and how they are taken: noted, resumed, undone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from infrastructure.deploying.assembly import AFTER_ZAPPA, BEFORE_ZAPPA
 from infrastructure.deploying.confidential import complete_settings
@@ -42,7 +43,7 @@ class Tools:
     operations: Operations
     bucket: Bucket
     record: Record
-    agreed: Sequence[str] = ()  # what may be lost, as the plan showed it
+    agreed: Mapping[str, Sequence[str]] = MappingProxyType({})  # what each stack may lose, as the plan showed it
     package: Path | None = None  # built where none is given
     patience: float | None = None  # seconds of the smoke test
 
@@ -99,9 +100,9 @@ class Deploy:
         def apply() -> str:
             stacks = self._tools.stacks
             stacks.told |= told(stacks, self._tools.functions, switched=switched)
-            return stacks.apply(what, self._tools.agreed)
+            return stacks.apply(what, self._tools.agreed.get(what, ()))
 
-        return Step(name=name, do=apply)
+        return Step(name=name, do=apply, done=lambda: False)  # what it is told may have changed since
 
     def _package(self) -> str:
         self._tools.record.learn(self._tools.bucket.keep(self._release, self._tools.package))
@@ -148,12 +149,12 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         )
 
     return [
+        Step(name="nothing beside", do=tools.functions.clear_beside),
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
         *([_run_image(tools.stacks, then, again)] if account.stage.batch else []),
         Step(name="smoke test", do=lambda: _smoke(tools, then, is_first=False)),
-        Step(name="nothing beside", do=tools.functions.clear_beside),
     ]
 
 

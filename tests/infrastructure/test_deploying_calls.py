@@ -608,10 +608,22 @@ def test_a_new_origin_secret_is_known_to_the_functions_before_cloudfront_says_it
     old = {"SecretId": name, "VersionId": "old" * 11}
     manager.add_response("get_secret_value", {"VersionId": "old" * 11, "SecretString": "1"}, old)
 
-    told = origin_parameters(aws.account, "old" * 11, "", switched=switched)
-
     digests = [hashlib.sha256(value.encode()).hexdigest() for value in ("2", "1")]
+
+    told = origin_parameters(aws.account, "old" * 11, ",".join(digests) if switched else digests[1], switched=switched)
+
     assert told == {"OriginSecretSha256": ",".join(digests), "OriginVersion": said * 11}
+
+
+def test_an_origin_secret_that_changes_after_the_functions_were_told_waits_for_the_next_deploy(aws: Aws) -> None:
+    manager, name = aws("secretsmanager"), "vibecode-dev/origin"
+    manager.add_response("get_secret_value", {"VersionId": "new" * 11, "SecretString": "2"}, {"SecretId": name})
+    old = {"SecretId": name, "VersionId": "old" * 11}
+    manager.add_response("get_secret_value", {"VersionId": "old" * 11, "SecretString": "1"}, old)
+
+    told = origin_parameters(aws.account, "old" * 11, hashlib.sha256(b"1").hexdigest(), switched=True)
+
+    assert told["OriginVersion"] == "old" * 11
 
 
 @pytest.mark.parametrize(("switched", "said"), [(False, "old"), (True, "new")])
@@ -620,11 +632,12 @@ def test_an_origin_secret_that_is_gone_is_known_to_the_functions_still(aws: Aws,
     manager.add_response("get_secret_value", {"VersionId": "new" * 11, "SecretString": "3"}, {"SecretId": name})
     gone = {"SecretId": name, "VersionId": "old" * 11}
     manager.add_client_error("get_secret_value", "ResourceNotFoundException", expected_params=gone)
-    first, third = (hashlib.sha256(value.encode()).hexdigest() for value in ("1", "3"))
+    third, second, first = (hashlib.sha256(value.encode()).hexdigest() for value in ("3", "2", "1"))
+    known = f"{third},{second},{first}" if switched else f"{second},{first}"
 
-    told = origin_parameters(aws.account, "old" * 11, first, switched=switched)
+    told = origin_parameters(aws.account, "old" * 11, known, switched=switched)
 
-    assert told == {"OriginSecretSha256": f"{third},{first}", "OriginVersion": said * 11}
+    assert told == {"OriginSecretSha256": f"{third},{second},{first}", "OriginVersion": said * 11}
 
 
 def test_where_there_is_no_origin_secret_yet_nothing_is_told_of_it(aws: Aws) -> None:
@@ -1120,9 +1133,12 @@ def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_t
     aws("secretsmanager").add_client_error("get_secret_value", "ResourceNotFoundException")
 
     assert "ImageTag" not in told(tools.stacks, tools.functions, switched=False), "until then they run what they do"
-    order = [step.name for step in Deploy(tools, before).steps()]
+    steps = Deploy(tools, before).steps()
+    assert not any(step.done() for step in steps if step.name.startswith("stack ")), "they may be told something else"
+    order = [step.name for step in steps]
     assert order.index("image") < order.index("migrations") < order.index("containers") < order.index("worker")
     back = {step.name: step for step in roll_back(tools, now, before)}
+    assert next(iter(back)) == "nothing beside", "where nothing is switched that its failure could take back"
     for step, wanted in ((back["containers"].do, "old"), (back["containers"].undo, "new")):
         has_image(aws, wanted)
         runs_image(aws, wanted)

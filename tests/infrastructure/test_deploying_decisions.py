@@ -365,6 +365,17 @@ def test_a_checkout_with_changes_is_planned_without_a_name_and_deployed_with_one
     assert releases.of_checkout("try-1").name == "try-1"
 
 
+def test_files_of_any_name_and_repositories_within_count_as_changes(checkout: Path) -> None:
+    (checkout / "Lämp.txt").write_text("one")
+    (checkout / "within").mkdir()
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout / "within", check=True)
+    before = releases.of_checkout("try-1").source
+
+    (checkout / "Lämp.txt").write_text("two")
+
+    assert releases.of_checkout("try-1").source != before
+
+
 @pytest.mark.parametrize("name", ["with space", "../other", "a/b", "-x", "", "x" * 65, "a;b"])
 def test_a_name_that_no_key_and_no_image_can_have_is_refused(tmp_path: Path, checkout: Path, name: str) -> None:
     made = archive(tmp_path, **{packages.RELEASE: f"{name}\n", "zappa_settings.py": "API_STAGE='dev'\n"})

@@ -15,6 +15,7 @@ from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import pipeline
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.changes import Changes
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Stacks
 from infrastructure.pipeline import STAGES as DEPLOYED
@@ -101,6 +102,17 @@ def test_it_is_told_its_repository_once_and_says_what_is_left(
     said = capsys.readouterr().out
     assert f"Still to do: {CONNECTION} is PENDING" in said
     assert "Still to do: APPROVALS_TO" in said
+
+
+def test_nothing_is_removed_or_replaced_because_nobody_is_asked(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Changes(lost=["AWS::CodeConnections::Connection Connection"])
+    monkeypatch.setattr(Stacks, "plan", lambda _: {"pipeline": lost})
+    monkeypatch.setattr(Stacks, "apply", lambda *_: pytest.fail("it was done"))
+
+    with pytest.raises(Refused, match="--may-lose"):
+        pipeline.run(asked("--repository", "us/shop"), account, Say())
 
 
 def test_another_repository_has_another_subject(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
