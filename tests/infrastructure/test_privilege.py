@@ -514,7 +514,7 @@ def signed_in_at(provider: str, **condition: Any) -> dict[str, Any]:
     return taken_by({"Federated": provider}, "sts:AssumeRoleWithWebIdentity", Condition=asked)
 
 
-def invoked_by(principal: str, **more: str) -> dict[str, Any]:
+def invoked_by(principal: str, **more: Any) -> dict[str, Any]:
     """A function's permission."""
     about = {"Action": "lambda:InvokeFunction", "FunctionName": "any", "Principal": principal}
     return {"Type": "AWS::Lambda::Permission", "Properties": about | more}
