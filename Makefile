@@ -11,11 +11,14 @@ ARCHITECTURE ?= arm64
 PYTEST := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m pytest -n 2 --max-worker-restart 1
 ORDERS ?= 1000000
 DEPLOYING := env -u DJANGO_SETTINGS_MODULE $(PYTHON) -m infrastructure.deploying
-# What a deploy is told counts where it stands on make's own command line; but ROLE and YES, which CI sets. 1 means yes.
+# What a deploy is told counts where it stands on make's own command line; but PLAN, and ROLE and YES, which CI sets.
+# 1 means yes, 0 and nothing no; any other word is refused, or what was only to be looked at would be done.
 said = $(if $(findstring command line,$(origin $(1))),$($(1)))
-flag = $(if $(filter 1,$(call said,$(1))),--$(2))
+yes = $(if $(filter "" "0" "1","$(2)"),$(filter 1,$(2)),$(error $(1)=$(2) is neither 1, yes, nor 0, no))
+flag = $(if $(call yes,$(1),$(call said,$(1))),--$(2))
+plan = $(if $(call yes,PLAN,$(PLAN)),--plan)
 named = $(if $(call said,$(1)),--$(2) '$(call said,$(1))')
-ASKED = $(if $(filter 1,$(YES)),--yes) $(call flag,BREAK_LOCK,break-lock) $(call named,ACCOUNT,account)
+ASKED = $(if $(call yes,YES,$(YES)),--yes) $(call flag,BREAK_LOCK,break-lock) $(call named,ACCOUNT,account)
 TRAILS := $(CURDIR)/.build/trails
 
 .PHONY: help
@@ -72,17 +75,17 @@ package: install ## make the package for Lambda (STAGE=dev ARCHITECTURE=arm64)
 
 .PHONY: deploy
 deploy: install ## bring a stage to AWS: a plan, a question, line by line (STAGE=dev PLAN=1 YES=1 TAG=name); docs/deploy.md
-	@$(DEPLOYING) deploy --stage $(STAGE) $(call flag,PLAN,plan) $(call named,TAG,tag) $(if $(ROLE),--role '$(ROLE)') \
+	@$(DEPLOYING) deploy --stage $(STAGE) $(plan) $(call named,TAG,tag) $(if $(ROLE),--role '$(ROLE)') \
 		$(call flag,MAY_LOSE,may-lose) $(ASKED)
 
 .PHONY: rollback
 rollback: install ## bring back the release before: both functions and their files (STAGE=dev YES=1 TO=name)
-	@$(DEPLOYING) rollback --stage $(STAGE) $(call named,TO,to) $(ASKED)
+	@$(if $(plan),$(error PLAN: a rollback has no plan))$(DEPLOYING) rollback --stage $(STAGE) $(call named,TO,to) $(ASKED)
 
 .PHONY: pipeline
 pipeline: install ## bring the pipeline to AWS, once an account (REPOSITORY=owner/name BRANCH=main PLAN=1 YES=1); docs/deploy.md
 	@$(DEPLOYING).pipeline $(call named,REPOSITORY,repository) $(call named,BRANCH,branch) \
-		$(call named,SUBJECT,subject) $(call named,PROVIDER,provider) $(call flag,PLAN,plan) $(if $(filter 1,$(YES)),--yes)
+		$(call named,SUBJECT,subject) $(call named,PROVIDER,provider) $(plan) $(if $(call yes,YES,$(YES)),--yes)
 
 .PHONY: rehearse
 rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)

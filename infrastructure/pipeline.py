@@ -35,15 +35,11 @@ NAME = f"{PROJECT}-pipeline"
 IMAGE = "aws/codebuild/standard:7.0"  # Ubuntu, with the Chromium that the browser tests need
 SOURCE = "source"
 
-# What HIPAA's rules find besides.
-ACCEPTED: Mapping[str, str] = {
-    "S3BucketReplicationEnabled": "What is in it is a commit that the repository has, for a month",
-    "S3BucketLoggingEnabled": "What is in it is a commit that the repository has, for a month",
-    "IAMNoInlinePolicy": "A role's policy goes with its role",
-    "IAMPolicyNoStatementsWithAdminAccess": "What is a stage's alone, by its name and tags (deploying_rights.py)",
-    "IAMPolicyNoStatementsWithFullAccess": "What is a stage's alone, by its name and tags (deploying_rights.py)",
-    "CodeBuildProjectSourceRepoUrl": "The source comes from CodePipeline, by a connection of CodeConnections",
-}
+# What HIPAA's rules find in who deploys a stage.
+WIDE = dict.fromkeys(
+    ("IAMPolicyNoStatementsWithAdminAccess", "IAMPolicyNoStatementsWithFullAccess"),
+    "What is a stage's alone, by its name and tags (deploying_rights.py)",
+)
 
 type Action = codepipeline.CfnPipeline.ActionDeclarationProperty
 
@@ -53,7 +49,6 @@ class Pipeline(cdk.Stack):
 
     def __init__(self, scope: Construct, name: str, *, approvals_to: str, **stack: Any) -> None:
         super().__init__(scope, name, **stack)
-        accept(self, ACCEPTED)
         self._repository = cdk.CfnParameter(
             self, "Repository", allowed_pattern=r"[\w.-]+/[\w.-]+", description="At GitHub, as owner/name"
         ).value_as_string
@@ -80,7 +75,8 @@ class Pipeline(cdk.Stack):
         self._topic = self._make_topic(approvals_to)
         self._artifacts = f"{NAME}-{self.account}"
         bucket = private_bucket(self, "Artifacts", self._artifacts, key=self._key, lifecycle_rules=[forgetting(30)])
-        accept(bucket, {"S1": "What is in it is a commit that the repository has, for a month"})
+        reason = "What is in it is a commit that the repository has, for a month"
+        accept(bucket, dict.fromkeys(("S1", "S3BucketReplicationEnabled", "S3BucketLoggingEnabled"), reason))
         self._makers: dict[str, str] = {}
         rights = {stage: self._rights(stage) for stage in STAGES}
         self._doors_of_github(rights)
@@ -132,6 +128,7 @@ class Pipeline(cdk.Stack):
             statements,
             reason="It makes whatever the stacks declare; names hold it, and tags where AWS gives the ids",
         )
+        accept(maker, WIDE)
         self._makers[stage] = maker.role_arn
         statements = list(deploying(stage, self.account, maker.role_arn))
         policy = iam.ManagedPolicy(
@@ -141,6 +138,7 @@ class Pipeline(cdk.Stack):
             description=f"Deploys {stage}",
             statements=statements,
         )
+        accept(policy, WIDE)
         accept_wildcards(policy, statements, "Each is a thing of the stage, whose name ends in what AWS gave it")
         return policy
 
@@ -182,6 +180,8 @@ class Pipeline(cdk.Stack):
             inline_policies={"own": iam.PolicyDocument(statements=list(statements))} if statements else None,
         )
         accept_wildcards(role, statements, reason)
+        if statements:
+            accept(role, {"IAMNoInlinePolicy": "A role's policy goes with its role"})
         return role
 
     # --- the pipeline ------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class Pipeline(cdk.Stack):
             policies=policies,
             reason="Streams of its own log, and objects in the bucket of artifacts",
         )
-        return codebuild.CfnProject(
+        project = codebuild.CfnProject(
             self,
             name,
             name=f"{NAME}-{name}",
@@ -306,6 +306,9 @@ class Pipeline(cdk.Stack):
                 cloud_watch_logs=codebuild.CfnProject.CloudWatchLogsConfigProperty(status="ENABLED", group_name=log)
             ),
         )
+        reason = "The source comes from CodePipeline, by a connection of CodeConnections"
+        accept(project, {"CodeBuildProjectSourceRepoUrl": reason})
+        return project
 
     def _with_artifacts(self) -> list[iam.PolicyStatement]:
         """What reading takes: an artifact is a version of an object, in a bucket that keeps them.

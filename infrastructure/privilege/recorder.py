@@ -139,8 +139,8 @@ NAMED: Mapping[str, tuple[str, Callable[[str], str]]] = {
 def sources() -> dict[str, str]:
     """The files of all that calls AWS or has it called, and of all handlers; each with its digest.
 
-    Who stands further away than AWAY begins no call that is not begun nearer by: were those counted too, a label of
-    the desk would ask for another recording.
+    A call that is begun from further away than AWAY, such as by the web what only the worker did, is seen at the next
+    recording: were all that lead to one counted too, a label of the desk would ask for another recording.
     """
     return dict(_sources())
 

@@ -442,12 +442,34 @@ def test_make_takes_one_for_yes_and_nothing_else() -> None:
 
     assert told_by_make("deploy", *(f"{name}=1" for name in flags)) == ["deploy", "--stage", "dev", "--plan",
         "--may-lose", "--yes", "--break-lock"]  # fmt: skip
-    for said in ("0", "no", ""):
+    for said in ("0", ""):
         assert told_by_make("deploy", *(f"{name}={said}" for name in flags)) == ["deploy", "--stage", "dev"]
 
 
+@pytest.mark.parametrize("name", ["PLAN", "YES", "MAY_LOSE", "BREAK_LOCK"])
+@pytest.mark.parametrize("said", ["true", "yes", "no", "1 1", "01"])
+def test_make_refuses_what_is_neither_yes_nor_no(name: str, said: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        told_by_make("deploy", f"{name}={said}")
+
+    assert f"{name}={said} is neither 1, yes, nor 0, no" in refused.value.stderr
+    assert "infrastructure.deploying" not in refused.value.stdout
+
+
+def test_a_plan_is_asked_for_wherever_make_is_told_so() -> None:
+    assert told_by_make("deploy", PLAN="1") == ["deploy", "--stage", "dev", "--plan"]
+    assert told_by_make("pipeline", PLAN="1") == [".pipeline", "--plan"]
+    for words, environment in (
+        (["deploy"], {"PLAN": "true"}),
+        (["rollback"], {"PLAN": "1"}),
+        (["rollback", "PLAN=1"], {}),
+    ):
+        with pytest.raises(subprocess.CalledProcessError, match="non-zero exit status"):
+            told_by_make(*words, **environment)
+
+
 def test_make_takes_from_the_environment_what_the_pipelines_set_and_nothing_else() -> None:
-    said = {"TAG": "mine", "STAGE": "production", "ACCOUNT": OTHER, "MAY_LOSE": "1", "BREAK_LOCK": "1", "PLAN": "1",
+    said = {"TAG": "mine", "STAGE": "production", "ACCOUNT": OTHER, "MAY_LOSE": "1", "BREAK_LOCK": "1",
             "TO": "one", "BRANCH": "mine", "REPOSITORY": "o/r"}  # fmt: skip
     sets = {"ROLE": "arn:role", "YES": "1"}
 

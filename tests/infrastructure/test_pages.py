@@ -32,7 +32,16 @@ BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 NO_FILES = {"application/json", "stripe/params", ".local/processes.json"}
 
 COMMAND = re.compile(r"\baws (?P<service>[a-z][a-z0-9-]*) (?P<deed>[a-z][a-z0-9-]*)(?P<told>[^|;&\n]*)")
-OF_THE_CLI = {"region", "query", "output", "profile", "no-sign-request", "cli-binary-format", "max-items"}
+OF_THE_CLI = {
+    "region",
+    "query",
+    "output",
+    "profile",
+    "no-sign-request",
+    "cli-binary-format",
+    "cli-read-timeout",
+    "max-items",
+}
 # What the CLI does by itself, of no one operation of the API.
 BY_ITSELF = {"ecr get-login-password", "logs tail", "rds generate-db-auth-token", "rds wait"}
 EVENT_OF_STRIPE = re.compile(r"(?:payment_intent|charge|refund)\.[a-z_.]+")

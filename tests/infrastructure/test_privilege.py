@@ -491,6 +491,10 @@ def test_without_its_condition_a_statement_lets_in_what_must_be_refused(tried: T
 
 
 ELSEWHERE = "arn:aws:iam::999999999999:root"
+GITHUB = "token.actions.githubusercontent.com"
+POOLS = "cognito-identity.amazonaws.com"
+SIGNED_IN = {f"{POOLS}:amr": "authenticated"}
+OUR_POOL = {"Fn::ImportValue": "pool"}
 
 
 def of_a_thing(kind: str, **statement: Any) -> dict[str, Any]:
@@ -504,7 +508,13 @@ def taken_by(principal: Any, action: str = "sts:AssumeRole", **more: Any) -> dic
     return {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "any", "AssumeRolePolicyDocument": trust}}
 
 
-def invoked_by(principal: str, **more: str) -> dict[str, Any]:
+def signed_in_at(provider: str, **condition: Any) -> dict[str, Any]:
+    """A role for who has signed in elsewhere."""
+    asked = {operator.replace("_", ":"): keys for operator, keys in condition.items()}
+    return taken_by({"Federated": provider}, "sts:AssumeRoleWithWebIdentity", Condition=asked)
+
+
+def invoked_by(principal: str, **more: Any) -> dict[str, Any]:
     """A function's permission."""
     about = {"Action": "lambda:InvokeFunction", "FunctionName": "any", "Principal": principal}
     return {"Type": "AWS::Lambda::Permission", "Properties": about | more}
@@ -533,8 +543,50 @@ def invoked_by(principal: str, **more: str) -> dict[str, Any]:
             "has a policy that is a text",
         ),
         (invoked_by("999999999999"), "lets in 999999999999: "),
-        (invoked_by("*", SourceArn="arn:aws:s3:::b"), "lets in Service *: "),
+        (invoked_by("*", SourceAccount=ACCOUNT), "lets in Service *: "),
         (invoked_by("events.amazonaws.com"), "lets in events.amazonaws.com: "),
+        *(
+            (invoked_by(f"{source.split(':')[2]}.amazonaws.com", SourceArn=source), "amazonaws.com: say it in a role's")
+            for source in (
+                "arn:aws:events:eu-north-1:999999999999:rule/a",
+                "arn:aws:events:eu-north-1:*:rule/a",
+                "arn:aws:s3:::of-somebody-else",
+                "arn:aws:s3:::*",
+            )
+        ),
+        (invoked_by("events.amazonaws.com", SourceArn="*"), "lets in events.amazonaws.com: "),
+        (invoked_by("s3.amazonaws.com", SourceAccount="999999999999"), "lets in s3.amazonaws.com: "),
+        (invoked_by("events.amazonaws.com", SourceArn={"Ref": "Any"}), "nothing can be said"),
+        (
+            {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "b", "AccessControl": "PublicRead"}},
+            "lets in others by AccessControl PublicRead",
+        ),
+        ({"Type": "AWS::Lambda::Url", "Properties": {"AuthType": "NONE"}}, "lets in others by AuthType NONE"),
+        (signed_in_at(GITHUB, StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com"}), f'signs in at "{GITHUB}"'),
+        (
+            signed_in_at(
+                GITHUB,
+                StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com"},
+                StringLike={f"{GITHUB}:sub": "repo:*"},
+            ),
+            f'signs in at "{GITHUB}"',
+        ),
+        (
+            signed_in_at(POOLS, StringEquals={f"{POOLS}:aud": "eu-north-1:another"}, ForAnyValue_StringLike=SIGNED_IN),
+            f'signs in at "{POOLS}"',
+        ),
+        (
+            signed_in_at(POOLS, StringEquals={f"{POOLS}:aud": []}, ForAnyValue_StringLike=SIGNED_IN),
+            f'signs in at "{POOLS}"',
+        ),
+        *(
+            (signed_in_at(POOLS, StringEquals={f"{POOLS}:aud": OUR_POOL}, **asked), f'signs in at "{POOLS}"')
+            for asked in (
+                {},
+                {"ForAllValues_StringLike": SIGNED_IN},
+                {"ForAnyValue_StringLike": {f"{POOLS}:amr": "*authenticated"}},
+            )
+        ),
         (taken_by({"AWS": ELSEWHERE}), f"lets in AWS {ELSEWHERE}: "),
         (taken_by({"AWS": f"arn:aws:iam::{ACCOUNT}:root"}), "lets in AWS arn:aws:iam::"),
         (taken_by({"AWS": "*"}), "lets in AWS *: "),
@@ -548,15 +600,42 @@ def invoked_by(principal: str, **more: str) -> dict[str, Any]:
 def test_whoever_is_let_in_by_another_way_is_named(
     templates: Mapping[str, Template], resource: dict[str, Any], said: str
 ) -> None:
-    network = templates["vibecode-dev-network"]
-    more = {**network, "Resources": {**network["Resources"], "Another": resource}}
     assert list(strangers(Templates(templates))) == []
+    more = with_another(templates, resource)
 
-    [line] = strangers(Templates({**templates, "vibecode-dev-network": more}))
+    [line] = strangers(Templates(more))
 
     assert line.startswith("vibecode-dev-network: Another ")
     assert said in line
-    assert line in complaints({"vibecode-dev-network": more})
+    assert line in complaints(more)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        invoked_by("events.amazonaws.com", SourceArn=f"arn:aws:events:eu-north-1:{ACCOUNT}:rule/a"),
+        invoked_by("s3.amazonaws.com", SourceArn=f"arn:aws:s3:::vibecode-dev-media-{ACCOUNT}"),
+        invoked_by("s3.amazonaws.com", SourceArn="arn:aws:s3:::any", SourceAccount=ACCOUNT),
+        {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "b", "AccessControl": "Private"}},
+        {"Type": "AWS::Lambda::Url", "Properties": {"AuthType": "AWS_IAM"}},
+        signed_in_at(GITHUB, StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": "repo:o/r:ref:a"}),
+        signed_in_at(POOLS, StringEquals={f"{POOLS}:aud": OUR_POOL}, ForAnyValue_StringLike=SIGNED_IN),
+    ],
+)
+def test_who_asks_for_us_is_no_stranger(templates: Mapping[str, Template], resource: dict[str, Any]) -> None:
+    assert list(strangers(Templates(with_another(templates, resource)))) == []
+
+
+def with_another(templates: Mapping[str, Template], resource: dict[str, Any]) -> dict[str, Template]:
+    """The stacks with one more thing, and with one output more that names our pool of identities."""
+    network, identity = templates["vibecode-dev-network"], templates["vibecode-dev-identity"]
+    [pool] = Templates(templates).resources("vibecode-dev-identity", "AWS::Cognito::IdentityPool")
+    exported = {"Value": {"Ref": pool}, "Export": {"Name": "pool"}}
+    return {
+        **templates,
+        "vibecode-dev-network": {**network, "Resources": {**network["Resources"], "Another": resource}},
+        "vibecode-dev-identity": {**identity, "Outputs": {**identity.get("Outputs", {}), "OfPool": exported}},
+    }
 
 
 def test_a_policy_that_a_role_is_given_from_another_stack_is_judged(changed: dict[str, Any]) -> None:

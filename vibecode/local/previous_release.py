@@ -25,7 +25,7 @@ THEIR_TOOLS = ("vibecode/indexing.py", "vibecode/tracking.py")
 LEFT_OUT: Mapping[str, str] = {
     "browser": "how pages look: what they ask, admin and orders ask too",
     "infrastructure": "makes packages and stacks, which are judged as they are today",
-    "journeys": "holds a whole shop to seconds, which tells of the machine; faults drives one without a hurry",
+    "journeys/test_an_order_moves.py": "holds a whole shop to seconds, which tells of the machine",
     "local": "the cloud of a laptop, which no release runs on",
     "platform/test_expanding.py": "judges migrations by rules of then",
     "platform/test_migrations.py": "how migrations are made, and not what they leave",
