@@ -85,7 +85,8 @@ rollback: install ## bring back the release before: both functions and their fil
 .PHONY: pipeline
 pipeline: install ## bring the pipeline to AWS, once an account (REPOSITORY=owner/name BRANCH=main PLAN=1 YES=1); docs/deploy.md
 	@$(DEPLOYING).pipeline $(call named,REPOSITORY,repository) $(call named,BRANCH,branch) \
-		$(call named,SUBJECT,subject) $(call named,PROVIDER,provider) $(plan) $(if $(call yes,YES,$(YES)),--yes)
+		$(call named,SUBJECT,subject) $(call named,PROVIDER,provider) $(plan) $(if $(call yes,YES,$(YES)),--yes) \
+		$(call flag,MAY_LOSE,may-lose)
 
 .PHONY: rehearse
 rehearse: install ## deploy with Zappa to the local AWS, run the deployed zip in AWS's own runtime, drive it (Linux)
