@@ -286,7 +286,8 @@ class Front(cdk.Stack):
     def _secret(self, resources: Resources, key: kms.IKey) -> secretsmanager.CfnSecret:
         """The app knows its SHA-256 alone, which the deployment works out: CloudFormation can digest nothing.
 
-        To change it, the deployment puts a new version, hands over both digests, and then tells us that version's id.
+        Whoever changes it puts a new version and deploys: the deployment hands over both digests, and then tells us the
+        new version's id.
         """
         secret = secretsmanager.CfnSecret(
             self,
@@ -298,7 +299,7 @@ class Front(cdk.Stack):
                 password_length=43, exclude_punctuation=True
             ),
         )
-        reason = "Changed by the deployment: the app must know the new digest before CloudFront says the new secret"
+        reason = "Changed with a deploy (docs/operations.md): the app knows its digest before CloudFront says it"
         accept(secret, {"SMG4": reason, "SecretsManagerRotationEnabled": reason})
         return secret
 

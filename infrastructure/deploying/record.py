@@ -218,8 +218,13 @@ class Record:
         self.change(lambda known: replace(known, attempt=attempt))
 
     def note(self, step: str, verdict: str) -> None:
-        """A step of the attempt was begun, or done."""
-        self._go_on(lambda attempt: replace(attempt, steps={**attempt.steps, step: verdict}))
+        """A step of the attempt was begun, or done; it stands at the end of the journal."""
+
+        def noted(attempt: Attempt) -> Attempt:
+            others = {name: said for name, said in attempt.steps.items() if name != step}
+            return replace(attempt, steps={**others, step: verdict})
+
+        self._go_on(noted)
 
     def learn(self, release: Release) -> None:
         """More is known of what is deployed."""
