@@ -1,6 +1,7 @@
 """`make deploy STAGE=dev` and `make rollback STAGE=dev`: a plan, one question, then line by line.
 
 Ends with 0 when it is done, 1 where it was refused or failed (and says whether it has gone back), 130 when interrupted.
+Longer than most modules: a deploy and a rollback share their checks, the question, the lock and the end.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,7 +30,6 @@ from infrastructure.deploying.releases import Bucket, of_checkout, of_package, t
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import (
-    SWITCHES,
     Deploy,
     Step,
     TookBack,
@@ -40,6 +40,7 @@ from infrastructure.deploying.steps import (
     take,
 )
 from infrastructure.deploying.waiting import Turn
+from infrastructure.deploying.way_back import switching, way_back
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -118,10 +119,10 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     if record.attempt and record.attempt.backing_out and record.attempt.kind == "rollback":
         _end_way_back(record.attempt, record, arguments, account, say)
         return
-    if arguments.to and arguments.to == record.current and _switching(record) is None:
+    if arguments.to and arguments.to == record.current and switching(record) is None:
         say.line(f"{account.stage.name} is at {arguments.to} already: nothing was done.", "bold green")
         return
-    way = _way_back(record)
+    way = way_back(record)
     if arguments.to not in {"", way.then.name}:
         raise Refused(f"The way back from {way.leaves} leads to {way.then.name}, not to {arguments.to}.")
     tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
@@ -139,43 +140,13 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     say.line("  stacks and schema stay as they are: migrations have only expanded it")
     _ask(arguments, f"Bring {way.then.name} back?")
     with _locked(record, arguments, say):
-        if _way_back(record) != way:
+        if way_back(record) != way:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
         if not way.resumes:
             record.begin(_instead_of(record.attempt, "rollback", way.then))
         _carry_out(roll_back(tools, way.now, way.then), tools, say)
     say.line(f"{account.stage.name} is back at {way.then.name}. Stacks and schema are as they were.", "bold green")
     _say_how_to_tag(record, account, say)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WayBack:
-    """From where one goes back, and to what."""
-
-    leaves: str  # what functions have, or a part of them
-    now: Release  # the current one
-    then: Release  # the one before it; of a deploy that had begun to switch functions the current one
-    migrations: tuple[str, ...] = ()  # of what is left
-    resumes: bool = False  # it was begun before
-
-
-def _way_back(record: Record) -> WayBack:
-    """What a way back would do with the record as it is. Raises Refused where there is nothing to go back to."""
-    now, begun = record.releases.get(record.current), _switching(record)
-    if now and begun and begun.kind == "rollback":
-        return WayBack(leaves=now.name, now=now, then=begun.release, migrations=now.migrations, resumes=True)
-    if now and begun:
-        return WayBack(leaves=begun.release.name, now=now, then=now, migrations=begun.release.migrations)
-    if now and (then := record.releases.get(now.previous)):
-        return WayBack(leaves=now.name, now=now, then=then, migrations=now.migrations)
-    raise Refused("There is nothing to go back to: no release was deployed before this one.")
-
-
-def _switching(record: Record) -> Attempt | None:
-    """What was begun and is not over, where functions may have something else than the current release by it."""
-    attempt = record.attempt
-    switched = attempt and (attempt.kind == "rollback" or SWITCHES & attempt.steps.keys())
-    return attempt if switched else None
 
 
 def _end_way_back(attempt: Attempt, record: Record, arguments: argparse.Namespace, account: Account, say: Say) -> None:

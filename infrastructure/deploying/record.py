@@ -3,6 +3,7 @@
 Every write is conditional on the object that was read before, so that of two writers one succeeds; whoever lost the
 lock finds out before the next step. Whether a lock has expired is told by S3's clock alone: its holder writes it anew.
 What an attempt ends with and that the stage is free again are one write: nobody finds the one without the other.
+Longer than most modules: lock, journal and releases are one object, and each write answers for all of them.
 """
 
 import json
