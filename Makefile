@@ -18,7 +18,8 @@ yes = $(if $(filter "" "0" "1","$(2)"),$(filter 1,$(2)),$(error $(1)=$(2) is nei
 flag = $(if $(call yes,$(1),$(call said,$(1))),--$(2))
 plan = $(if $(call yes,PLAN,$(PLAN)),--plan)
 named = $(if $(call said,$(1)),--$(2) '$(call said,$(1))')
-ASKED = $(if $(call yes,YES,$(YES)),--yes) $(call flag,BREAK_LOCK,break-lock) $(call named,ACCOUNT,account)
+ASKED = $(if $(call yes,YES,$(YES)),--yes) $(call flag,BREAK_LOCK,break-lock) $(call named,ACCOUNT,account) \
+	$(call named,PATIENCE,patience)
 TRAILS := $(CURDIR)/.build/trails
 
 .PHONY: help

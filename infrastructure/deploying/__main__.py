@@ -84,7 +84,7 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
     with _templates(arguments, account) as templates:
         digest = hashlib.sha256("".join(each.body for each in templates.values()).encode()).hexdigest()[:8]
         release = replace(release, stacks=digest)
-        stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, hear=say.waiting)
+        stacks = Stacks(account, templates, role=arguments.role, may_lose=arguments.may_lose, report=say.waiting)
         tools = _tools(stacks, record, arguments, say)
         stacks.told |= told(stacks, tools.functions, switched=False)
         known = record.releases.get(release.name)
@@ -125,7 +125,7 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     way = way_back(record)
     if arguments.to not in {"", way.then.name}:
         raise Refused(f"The way back from {way.leaves} leads to {way.then.name}, not to {arguments.to}.")
-    tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
+    tools = _tools(Stacks(account, {}, report=say.waiting), record, arguments, say)
     if not tools.bucket.has(way.then.package):
         raise Refused(f"The package of {way.then.name} is gone ({way.then.package}); deploy its commit instead.")
     number, who = account.identity
@@ -158,7 +158,7 @@ def _end_way_back(attempt: Attempt, record: Record, arguments: argparse.Namespac
     if arguments.command == "deploy" and arguments.plan:
         return
     _ask(arguments, f"Bring {there.name} back?")
-    tools = _tools(Stacks(account, {}, hear=say.waiting), record, arguments, say)
+    tools = _tools(Stacks(account, {}, report=say.waiting), record, arguments, say)
     with _locked(record, arguments, say):
         if record.attempt != attempt:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")

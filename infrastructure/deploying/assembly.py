@@ -60,29 +60,33 @@ class Template:
 
 def read(folder: Path, stage: str, prefix: str) -> dict[str, Template]:
     """The stage's stacks from an assembly, by what they are, in the order of their deployment. Raises Refused."""
-    assembly = folder / f"assembly-{stage}"
     try:
-        artifacts = json.loads((assembly / "manifest.json").read_text())["artifacts"].values()
+        found = {template.what: template for template in templates(folder / f"assembly-{stage}", prefix)}
     except (OSError, ValueError) as error:
         raise Refused(f"{folder} holds no stacks of {stage}: {error}.") from None
-    found = {}
-    for artifact in artifacts:
+    order = tuple(dict.fromkeys((*BEFORE_ZAPPA, *AFTER_ZAPPA)))
+    if placeless := [template.name for what, template in found.items() if what not in order]:
+        raise Refused(f"{', '.join(placeless)} has no place in the order of the deployment (deploying/assembly.py).")
+    return {what: found[what] for what in order if what in found}
+
+
+def templates(assembly: Path, prefix: str) -> Iterator[Template]:
+    """The stacks of one assembly; what each is stands in its name, after ``prefix`` and a dash.
+
+    Raises OSError, ValueError where there is none.
+    """
+    for artifact in json.loads((assembly / "manifest.json").read_text())["artifacts"].values():
         if artifact["type"] != "aws:cloudformation:stack":
             continue
         told = artifact["properties"]
-        name = told["stackName"]
-        what = name.removeprefix(f"{prefix}-")
-        if what not in (*BEFORE_ZAPPA, *AFTER_ZAPPA):
-            raise Refused(f"The stack {name} has no place in the order of the deployment (deploying/assembly.py).")
-        found[what] = Template(
-            what=what,
-            name=name,
+        yield Template(
+            what=told["stackName"].removeprefix(f"{prefix}-"),
+            name=told["stackName"],
             region=artifact["environment"].rpartition("/")[2],
             tags=told.get("tags", {}),
             protected=told.get("terminationProtection", False),
             body=json.dumps(json.loads((assembly / told["templateFile"]).read_text()), separators=(",", ":")),
         )
-    return {what: found[what] for what in dict.fromkeys((*BEFORE_ZAPPA, *AFTER_ZAPPA)) if what in found}
 
 
 def imported(part: object) -> Iterator[str]:

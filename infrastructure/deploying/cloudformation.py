@@ -21,7 +21,7 @@ UNFINISHED = {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"}  # o
 FINE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}
 WENT_BACK = FINE | {"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}  # it stands, and can be updated
 
-type About = Mapping[str, Any]  # a stack, as CloudFormation describes it; empty where there is none
+type Description = Mapping[str, Any]  # a stack, as CloudFormation describes it; empty where there is none
 
 
 class StackFailed(Exception):
@@ -31,7 +31,7 @@ class StackFailed(Exception):
 class Stack:
     """A stack of this name.
 
-    ``role`` is in whose name CloudFormation works; ``hear`` is told what is waited for; ``wait`` waits a little.
+    ``role`` is in whose name CloudFormation works; ``report`` is told what is waited for; ``wait`` waits a little.
     """
 
     def __init__(
@@ -41,30 +41,30 @@ class Stack:
         region: str = REGION,
         *,
         role: str = "",
-        hear: Callable[[str], object] = lambda _: None,
+        report: Callable[[str], object] = lambda _: None,
         wait: Callable[[], object] = lambda: time.sleep(POLLED),
     ) -> None:
         self.name = name
-        self._account, self._role, self._hear, self._wait = account, role, hear, wait
+        self._account, self._role, self._report, self._wait = account, role, report, wait
         self._cloud = account.client("cloudformation", region)
 
     # --- what it is --------------------------------------------------------------------------------------------------
-    def describe(self) -> About:
+    def describe(self) -> Description:
         """As it is now."""
         try:
-            described: About = self._cloud.describe_stacks(StackName=self.name)["Stacks"][0]
+            described: Description = self._cloud.describe_stacks(StackName=self.name)["Stacks"][0]
         except ClientError as error:
             if code_of(error) == "ValidationError":  # it says so of a stack that is not there
                 return {}
             raise
         return described
 
-    def settled(self) -> About:
+    def settled(self) -> Description:
         """As it is when nothing is in progress any more, also of what a deploy began that was cut off."""
         began, said = time.monotonic(), 0
         while (status := status_of(about := self.describe())).endswith("_IN_PROGRESS") and status not in UNFINISHED:
             if (waited := time.monotonic() - began) >= said * SAID:
-                self._hear(f"{self.name} is {status}" + (f", {waited:.0f} s" if said else ""))
+                self._report(f"{self.name} is {status}" + (f", {waited:.0f} s" if said else ""))
                 said += 1
             self._wait()
         return about
@@ -87,7 +87,7 @@ class Stack:
         status = status_of(self.settled())
         if status in UNFINISHED:
             try:
-                self.clear()
+                self.delete()
             except Refused:
                 if status != "REVIEW_IN_PROGRESS":  # in which nothing was made: another change set makes it
                     raise
@@ -95,7 +95,7 @@ class Stack:
         self._check(status)
         return status
 
-    def propose(
+    def create_change_set(
         self,
         kind: str,
         purpose: str,
@@ -133,7 +133,7 @@ class Stack:
         asked: dict[str, Any] = {"StackName": self.name, "ChangeSetName": change_set}
         while True:
             about = self._cloud.describe_change_set(**asked)
-            if about["Status"] == "FAILED":  # propose has seen why
+            if about["Status"] == "FAILED":  # create_change_set has seen why
                 return Changes(none=True)
             for each in about.get("Changes", []):
                 change = each["ResourceChange"]
@@ -143,39 +143,39 @@ class Stack:
                 return Changes(made, modified, remade, kept, lost)
             asked["NextToken"] = about["NextToken"]
 
-    def drop(self, change_set: str) -> None:
+    def delete_change_set(self, change_set: str) -> None:
         """Forget a change set."""
         self._cloud.delete_change_set(StackName=self.name, ChangeSetName=change_set)
 
-    def carry_out(self, change_set: str) -> None:
+    def execute_change_set(self, change_set: str) -> None:
         """Bring it about. Raises StackFailed, with what failed first."""
         # What a change made that then fails goes again, or it would stand in the way of the next try.
         self._cloud.execute_change_set(StackName=self.name, ChangeSetName=change_set, RetainExceptOnCreate=True)
         if status_of(about := self.settled()) not in FINE:
             raise StackFailed(self._failed(about))
 
-    def retell(self, name: str, value: str) -> bool:
+    def update_parameter(self, name: str, value: str) -> bool:
         """Tell it one thing anew, all else stays. False where it was told so, or takes no such thing.
 
         Raises Refused, StackFailed.
         """
         about = self.settled()
         self._check(status_of(about))
-        told = told_to(about)
+        told = parameters_of(about)
         if told.get(name, value) == value:
             return False
         parameters: list[dict[str, str | bool]] = [
             {"ParameterKey": each, **({"ParameterValue": value} if each == name else {"UsePreviousValue": True})}
             for each in told
         ]
-        made = self.propose("UPDATE", "retell", parameters)
+        made = self.create_change_set("UPDATE", "parameter", parameters)
         if self.changes(made).none:
-            self.drop(made)
+            self.delete_change_set(made)
         else:
-            self.carry_out(made)
+            self.execute_change_set(made)
         return True
 
-    def clear(self) -> None:
+    def delete(self) -> None:
         """Delete it, and wait until it is gone. Raises Refused, StackFailed."""
         try:
             self._cloud.delete_stack(StackName=self.name)
@@ -212,7 +212,7 @@ class Stack:
         s3_region = self._account.client("s3").meta.region_name
         return {"TemplateURL": f"https://{bucket}.s3.{s3_region}.amazonaws.com/{key}"}
 
-    def _failed(self, about: About) -> str:
+    def _failed(self, about: Description) -> str:
         """Why: what failed by itself since the last beginning, the first one first."""
         said = []
         pages = self._cloud.get_paginator("describe_stack_events").paginate(StackName=self.name)
@@ -225,22 +225,22 @@ class Stack:
         return f"{self.name} is {status_of(about)}: {'; '.join(said[::-1][:5])}"
 
 
-def status_of(about: About) -> str:
+def status_of(about: Description) -> str:
     """What CloudFormation says of it; empty where there is none."""
     return str(about.get("StackStatus", ""))
 
 
-def stands(about: About) -> bool:
+def stands(about: Description) -> bool:
     """Whether it was ever made whole."""
     return status_of(about) not in {"", *UNFINISHED}
 
 
-def told_to(about: About) -> dict[str, str]:
+def parameters_of(about: Description) -> dict[str, str]:
     """The parameters that it was given."""
     return {each["ParameterKey"]: str(each.get("ParameterValue", "")) for each in about.get("Parameters", [])}
 
 
-def exports_of(about: About) -> set[str]:
+def exports_of(about: Description) -> set[str]:
     """What it lets other stacks import."""
     return {output["ExportName"] for output in about.get("Outputs", []) if "ExportName" in output}
 

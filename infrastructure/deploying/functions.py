@@ -115,7 +115,7 @@ class Functions:
             return there
         if first:
             if status:
-                stack.clear()
+                stack.delete()
             self._delete(name)
             return False
         raise Refused(

@@ -27,13 +27,13 @@ def look_for(account: Account, tag: str) -> str:
     return tag
 
 
-def run_image(account: Account, tag: str, hear: Callable[[str], object]) -> str:
+def run_image(account: Account, tag: str, report: Callable[[str], object]) -> str:
     """Let the containers run the image of a release; as they are, where it was never pushed. Raises StackFailed."""
     if not _is_there(account, tag):
         return f"as they are: there is no image {tag}"
     # In the name of the role that the stack was changed by last.
-    runtime = Stack(account, f"{account.stage.prefix}-runtime", hear=hear)
-    return tag if runtime.retell(PARAMETER, tag) else "as they were"
+    runtime = Stack(account, f"{account.stage.prefix}-runtime", report=report)
+    return tag if runtime.update_parameter(PARAMETER, tag) else "as they were"
 
 
 def _is_there(account: Account, tag: str) -> bool | None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,10 +23,10 @@ AGAIN: Mapping[str, int] = {
 
 
 class Operations:
-    """What the worker is asked for; ``tell`` is told how it goes where it takes long."""
+    """What the worker is asked for; ``report`` is told how it goes where it takes long."""
 
-    def __init__(self, functions: Functions, tell: Callable[[str], None] = lambda _: None) -> None:
-        self._functions, self._tell = functions, tell
+    def __init__(self, functions: Functions, report: Callable[[str], None] = lambda _: None) -> None:
+        self._functions, self._report = functions, report
 
     def operate(self, operation: str, *, of: str = "", **arguments: Any) -> dict[str, Any]:
         """The worker's answer to an operation, or that ``of`` another function; asked again while it is busy.
@@ -46,21 +46,21 @@ class Operations:
                 raise WentWrong(f"{operation}: {said}")
             if now - told >= TOLD:
                 told = now
-                self._tell(f"  {operation}, since {(now - began) / 60:.0f} min: {said}")
+                self._report(f"  {operation}, since {(now - began) / 60:.0f} min: {said}")
             functions.turn.wait()
 
-    def migrate(self, package: str) -> list[str]:
-        """Let the code of this package migrate, beside the worker, until nothing is left; what was applied.
+    def migrate(self, package: str, learn: Callable[[Sequence[str]], object]) -> None:
+        """Let the code of this package migrate, beside the worker, until nothing is left.
 
-        The worker would meet columns that are not there yet, for as long as the migrations take.
+        The worker would meet columns that are not there yet, for as long as the migrations take. ``learn`` is told what
+        was applied, call by call: a deploy that is cut off between two knows what stays. Raises WentWrong.
         """
-        applied: list[str] = []
         with self._functions.beside(WORKER, package) as name:
             while True:
                 answer = self.operate("migrate", of=name)
-                applied += answer["applied"]
+                learn(answer["applied"])
                 if not answer["left"]:
-                    return applied
+                    return
                 if not answer["applied"]:
                     raise WentWrong(f"migrate gets no further than {answer['left'][0]}")
 

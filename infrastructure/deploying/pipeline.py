@@ -5,7 +5,6 @@ template is read from. Ends as `make deploy` does: 0 done, 1 refused or failed, 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from infrastructure.config import APPROVALS_TO, STAGES
 from infrastructure.deploying.account import Account, Refused
-from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.assembly import Template, templates
 from infrastructure.deploying.cloudformation import StackFailed
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Stacks
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
     _check_stages(account, say)
     with tempfile.TemporaryDirectory(prefix="vibecode-pipeline-") as folder:
         template = _template(Path(folder))
-    stacks = Stacks(account, {WHAT: template}, hear=say.waiting)
+    stacks = Stacks(account, {WHAT: template}, report=say.waiting)
     stacks.told |= parameters(arguments, stacks)
     changes = stacks.plan()[WHAT]
     say.line(f"{template.name} in {template.region}, account {number}, as {who}", "bold")
@@ -111,17 +110,9 @@ def still_to_do(account: Account, template: Template) -> Iterator[str]:
 def _template(folder: Path) -> Template:
     from infrastructure.app import synthesize  # it takes seconds to load
 
-    name = f"{PROJECT}-{WHAT}"
-    body = synthesize(folder, [], judged=False)[name]
-    told = json.loads((folder / "manifest.json").read_text())["artifacts"][WHAT]
-    return Template(
-        what=WHAT,
-        name=name,
-        region=told["environment"].rpartition("/")[2],
-        tags=told["properties"]["tags"],
-        protected=told["properties"]["terminationProtection"],
-        body=json.dumps(body, separators=(",", ":")),
-    )
+    synthesize(folder, [], judged=False)
+    [template] = templates(folder, PROJECT)
+    return template
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ WAITED = 1800  # seconds: SES mostly finds the records of a zone within minutes
 SAID = 60  # seconds between two lines on it
 
 
-def wait_for_sender(account: Account, turn: Turn, tell: Callable[[str], object]) -> str:
+def wait_for_sender(account: Account, turn: Turn, report: Callable[[str], object]) -> str:
     """Wait until SES has verified the stage's domain, by the records that the stack `messaging` has made.
 
     Raises Refused where it does not, and Lost. SES looks for 72 hours:
@@ -29,6 +29,6 @@ def wait_for_sender(account: Account, turn: Turn, tell: Callable[[str], object])
                 f"answer from (dig +short NS {domain})? Mend it there, and run it again."
             )
         if waited >= said * SAID:
-            tell(f"SES looks for the records of {domain}: {status}" + (f", {waited:.0f} s" if said else ""))
+            report(f"SES looks for the records of {domain}: {status}" + (f", {waited:.0f} s" if said else ""))
             said += 1
         turn.wait()

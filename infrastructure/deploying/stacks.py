@@ -12,7 +12,15 @@ from typing import Any
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.assembly import TOLD_LATER, Template, imported, with_other_names
 from infrastructure.deploying.changes import Changes
-from infrastructure.deploying.cloudformation import About, Stack, exports_of, mend, stands, status_of, told_to
+from infrastructure.deploying.cloudformation import (
+    Description,
+    Stack,
+    exports_of,
+    mend,
+    parameters_of,
+    stands,
+    status_of,
+)
 
 
 @dataclass
@@ -24,7 +32,7 @@ class Stacks:
     told: dict[str, str] = field(default_factory=dict)  # parameters that no stack puts out
     role: str = ""  # in whose name CloudFormation works; ours where it is empty
     may_lose: bool = False  # also what no plan could show, because a stack before it had to come first
-    hear: Callable[[str], object] = lambda _: None  # what is waited for
+    report: Callable[[str], object] = lambda _: None  # what is waited for
     _unforeseen: set[str] = field(default_factory=set)
 
     def plan(self) -> dict[str, Changes]:
@@ -51,9 +59,9 @@ class Stacks:
                 changes[what] = Changes(waits_for=waits_for)
             else:
                 stack = self._stack(what)
-                made = stack.propose("UPDATE", "plan", self._parameters(template, about, known), template)
+                made = stack.create_change_set("UPDATE", "plan", self._parameters(template, about, known), template)
                 changes[what] = stack.changes(made)
-                stack.drop(made)
+                stack.delete_change_set(made)
             coming |= template.puts_out
         return changes
 
@@ -75,20 +83,20 @@ class Stacks:
         status = stack.ready()
         there = self._all()
         parameters = self._parameters(template, there[what], self._known(there))
-        made = stack.propose("UPDATE" if status else "CREATE", "deploy", parameters, template)
+        made = stack.create_change_set("UPDATE" if status else "CREATE", "deploy", parameters, template)
         changes = stack.changes(made) if status else Changes(new_stack=template.resources)
         if changes.none:
-            stack.drop(made)
+            stack.delete_change_set(made)
         else:
             self._check_losses(template, made, changes, agreed)
-            stack.carry_out(made)
+            stack.execute_change_set(made)
         if template.protected:
             stack.protect()
         return str(changes)
 
     def parameter(self, what: str, name: str) -> str:
         """What a stack that is there was told; empty where it was told nothing."""
-        return told_to(self._stack(what).describe()).get(name, "") if what in self.templates else ""
+        return parameters_of(self._stack(what).describe()).get(name, "") if what in self.templates else ""
 
     def output(self, what: str, name: str) -> str:
         """What a stack puts out by this name; empty where it does not, or is not there."""
@@ -100,33 +108,33 @@ class Stacks:
         for what in self.templates:
             yield from self._trouble(what, self._stack(what).settled())
 
-    def _trouble(self, what: str, about: About) -> Iterator[str]:
+    def _trouble(self, what: str, about: Description) -> Iterator[str]:
         if (status := status_of(about)).endswith("_FAILED"):
             yield f"{self.templates[what].name} is {status}: {mend(status)}"
 
     def _stack(self, what: str) -> Stack:
         template = self.templates[what]
-        return Stack(self.account, template.name, template.region, role=self.role, hear=self.hear)
+        return Stack(self.account, template.name, template.region, role=self.role, report=self.report)
 
-    def _all(self) -> dict[str, About]:
+    def _all(self) -> dict[str, Description]:
         """Every stack of the stage as it is now; empty where there is none."""
         return {what: self._stack(what).describe() for what in self.templates}
 
     # --- what a stack is told ----------------------------------------------------------------------------------------
-    def _known(self, there: Mapping[str, About]) -> dict[str, str]:
+    def _known(self, there: Mapping[str, Description]) -> dict[str, str]:
         """What stacks put out now, and what the deployment tells them."""
         outputs = (output for about in there.values() for output in about.get("Outputs", []))
         return with_other_names({each["OutputKey"]: each["OutputValue"] for each in outputs}) | self.told
 
-    def _missing(self, template: Template, about: About, there: set[str], coming: set[str]) -> list[str]:
+    def _missing(self, template: Template, about: Description, there: set[str], coming: set[str]) -> list[str]:
         """What this stack needs that is not there yet, but will be. Raises Refused for what will not."""
-        untold = {name for name in template.parameters if name not in told_to(about)}
+        untold = {name for name in template.parameters if name not in parameters_of(about)}
         needed = {name for name in untold if "Default" not in template.parameters[name]} | template.imports
         if never := sorted(needed - there - coming):
             raise Refused(f"{template.name} needs {', '.join(never)}, which no stack before it puts out.")
         return sorted(((untold | template.imports) - there) & coming)
 
-    def _check_exports(self, there: Mapping[str, About]) -> None:
+    def _check_exports(self, there: Mapping[str, Description]) -> None:
         """Raises Refused where a stack would take back what another still takes: CloudFormation would, half-way."""
         gone = {
             name: template
@@ -140,12 +148,14 @@ class Stacks:
                     "when it is its turn. Let this release put it out still (export_value in its stack), the next not."
                 )
 
-    def _parameters(self, template: Template, about: About, known: Mapping[str, str]) -> list[dict[str, str | bool]]:
+    def _parameters(
+        self, template: Template, about: Description, known: Mapping[str, str]
+    ) -> list[dict[str, str | bool]]:
         told: list[dict[str, str | bool]] = []
         for name, declared in template.parameters.items():
             if name in known:
                 told.append({"ParameterKey": name, "ParameterValue": known[name]})
-            elif name in told_to(about):
+            elif name in parameters_of(about):
                 told.append({"ParameterKey": name, "UsePreviousValue": True})
             elif "Default" not in declared:
                 raise Refused(f"{template.name} needs {name}, which no stack before it puts out.")
@@ -156,7 +166,7 @@ class Stacks:
         unforeseen = sorted(set(changes.lost) - set(agreed))
         if not unforeseen or (self.may_lose and template.what in self._unforeseen):
             return
-        self._stack(template.what).drop(made)
+        self._stack(template.what).delete_change_set(made)
         raise Refused(
             f"{template.name} would lose what the plan did not show: {', '.join(unforeseen)}. "
             "Run it again: what stood in the way of seeing it is there now, and the plan shows it."

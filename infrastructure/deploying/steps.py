@@ -93,7 +93,7 @@ class Deploy:
         """A stack; the one with the pool when SES knows who mails to its people."""
         stacks, turn = self._tools.stacks, self._tools.functions.turn
         if what == "identity" and stacks.account.stage.domain:
-            yield Step(name="sender", do=lambda: wait_for_sender(stacks.account, turn, stacks.hear))
+            yield Step(name="sender", do=lambda: wait_for_sender(stacks.account, turn, stacks.report))
         yield self._stack(what, f"stack {what}", switched=False)
 
     def _stack(self, what: str, name: str, *, switched: bool) -> Step:
@@ -109,10 +109,14 @@ class Deploy:
         return self._release.package
 
     def _migrate(self) -> str:
-        applied = self._tools.operations.migrate(self._release.package)
-        known = self._release.migrations
-        self._tools.record.learn(replace(self._release, migrations=(*known, *applied)))
-        return f"{len(applied)} applied"
+        before = len(self._release.migrations)
+
+        def learn(applied: Sequence[str]) -> None:
+            release = self._release
+            self._tools.record.learn(replace(release, migrations=(*release.migrations, *applied)))
+
+        self._tools.operations.migrate(self._release.package, learn)
+        return f"{len(self._release.migrations) - before} applied"
 
     def _try_out(self) -> str:
         patience = self._tools.patience if self._tools.patience is not None else 60
@@ -159,11 +163,11 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
 
 
 def _run_image(stacks: Stacks, wanted: Release, before: Release | None) -> Step:
-    account, hear = stacks.account, stacks.hear
+    account, report = stacks.account, stacks.report
     return Step(
         name=THE_CONTAINERS,
-        do=lambda: run_image(account, wanted.name, hear),
-        undo=(lambda: run_image(account, before.name, hear)) if before else None,
+        do=lambda: run_image(account, wanted.name, report),
+        undo=(lambda: run_image(account, before.name, report)) if before else None,
     )
 
 

@@ -222,6 +222,8 @@ def test_while_a_release_migrates_the_worker_has_the_one_before(first: First, th
     assert first.stage.applied[:3] == [*WAITING, "orders.0003_a_column_for_the_worker"]
     assert {("one", ""), ("two", "one")} <= first.stage.migrated
     assert {pair for pair in first.stage.migrated if "two" in pair} == {("two", "one")}
+    brought = {each["name"]: each["migrations"] for each in first.stage.record["releases"]}
+    assert brought["two"] == ["orders.0003_a_column_for_the_worker"], "what stays when it goes"
 
 
 def test_a_rollback_brings_code_and_files_back_as_one(stage: StageHere, there_and_back: There) -> None:

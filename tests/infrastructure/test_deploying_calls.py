@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -311,7 +311,7 @@ def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.Monkey
         aws.is_now(status)
     heard: list[str] = []
 
-    assert list(Stacks(aws.account, {"network": NETWORK}, hear=heard.append).trouble()) == []
+    assert list(Stacks(aws.account, {"network": NETWORK}, report=heard.append).trouble()) == []
     assert heard == [f"{NAME} is CREATE_IN_PROGRESS"], "and then again after half a minute"
 
 
@@ -778,7 +778,11 @@ def test_migrations_are_called_until_nothing_is_left_and_again_while_the_databas
     answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True, of="next")
     answers("migrate", {"applied": ["orders.0002"], "left": []}, of="next")
 
-    assert asked_of(aws).migrate("releases/new.zip") == ["orders.0001", "orders.0002"]
+    told: list[Sequence[str]] = []
+
+    asked_of(aws).migrate("releases/new.zip", told.append)
+
+    assert told == [["orders.0001"], ["orders.0002"]], "each as soon as it is applied"
 
 
 def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
@@ -790,7 +794,7 @@ def test_an_index_that_is_built_for_long_is_waited_for_and_told_of(
         answers("migrate", {"errorType": "MigrationsRun", "errorMessage": "A build"}, failed=True)
     answers("migrate", {"applied": [], "left": []})
 
-    answer = asked_of(aws, tell=told.append).operate("migrate")
+    answer = asked_of(aws, report=told.append).operate("migrate")
 
     assert answer == {"applied": [], "left": []}
     assert clock.now == 40 * 60
@@ -1155,6 +1159,7 @@ def test_a_stack_without_a_place_in_the_order_is_refused(tmp_path: Path) -> None
         "properties": {"stackName": "vibecode-dev-somewhere", "templateFile": "x.json"},
     }
     (tmp_path / "assembly-dev" / "manifest.json").write_text(json.dumps({"artifacts": {"x": artifact}}))
+    (tmp_path / "assembly-dev" / "x.json").write_text("{}")
 
     with pytest.raises(Refused, match="vibecode-dev-somewhere has no place in the order"):
         assembly.read(tmp_path, "dev", "vibecode-dev")
