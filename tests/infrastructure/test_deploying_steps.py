@@ -9,7 +9,8 @@ import pytest
 from infrastructure.config import STAGES
 from infrastructure.deploying import steps
 from infrastructure.deploying.record import Attempt, Release
-from infrastructure.deploying.steps import Deploy, Tools, roll_back
+from infrastructure.deploying.say import Say
+from infrastructure.deploying.steps import Deploy, Tools, back_out, roll_back
 
 OLD = Release(name="old", source="1", package="releases/old.zip")
 NEW = Release(name="new", source="2", package="releases/new.zip")
@@ -89,11 +90,16 @@ def test_a_way_back_brings_the_files_and_then_who_produces_before_who_consumes(t
 
 
 def test_what_a_way_back_has_switched_is_switched_again_the_last_first(told: Told) -> None:
-    for step in reversed(roll_back(tools(told), NEW, OLD)):
-        if step.undo:
-            step.undo()
+    back = roll_back(tools(told), NEW, OLD)
+    switched: dict[str, str] = {step.name: "done" for step in back if step.name != "containers"}
+    ended: list[Release | None] = []
+    attempt = Attempt(kind="rollback", release=OLD, steps=switched)
+    record: Any = SimpleNamespace(attempt=attempt, finish=ended.append)
 
-    assert told.said == [(what, NEW.package) for what in ("containers", "worker", "web")]
+    back_out(back, record, Say())
+
+    assert told.said == [("worker", NEW.package), ("web", NEW.package)], "and not what was not begun"
+    assert ended == [None], "the current release stays"
 
 
 def test_a_way_back_to_the_current_release_has_nothing_to_go_forward_to_again(told: Told) -> None:
