@@ -1,4 +1,4 @@
-"""AWS's own event documents, the stacks' templates, and the package unpacked as Lambda does it."""
+"""AWS's event documents, an AWS of exact calls, the stacks' templates, and the package unpacked as Lambda does it."""
 
 import json
 import os
@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from infrastructure import package
-from vibecode import aws
+from infrastructure.config import STAGES
+from tests.infrastructure.stubbed_aws import Aws
+from vibecode.aws import client
 from vibecode.local.sandboxes import RUNTIME, environment_here, install_runtime
 
 GENERATE = """
@@ -43,6 +45,22 @@ def aws_events() -> dict[str, Any]:
     )
     generated: dict[str, Any] = json.loads(made.stdout)
     return generated
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """All that is expected of it is asked, and nothing else."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    made = Aws()
+    yield made
+    made.done()
+
+
+@pytest.fixture(params=STAGES)
+def stage(request: pytest.FixtureRequest) -> str:
+    """Each stage."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +107,7 @@ def task(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(transactional_db: None) -> Iterator[dict[str, str]]:
     """What the stage dev tells its functions, with the database and the AWS of this run."""
     secrets = json.dumps({"SECRET_KEY": uuid.uuid4().hex * 2})
-    manager = aws.client("secretsmanager")
+    manager = client("secretsmanager")
     arn = manager.create_secret(Name=f"vibecode-dev/settings-{uuid.uuid4().hex}", SecretString=secrets)["ARN"]
     told = environment_here(SECRETS_ARN=arn)
     del told["SECRET_KEY"]  # it is read where SECRETS_ARN says

@@ -27,12 +27,6 @@ CLOSED = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictP
 PUBLIC = "https://<Distribution830FAC52.DomainName>"
 
 
-@pytest.fixture(params=STAGES)
-def stage(request: pytest.FixtureRequest) -> str:
-    """Each stage."""
-    return str(request.param)
-
-
 @pytest.fixture
 def front(templates: Templates, stage: str) -> Template:
     """A stage's template."""

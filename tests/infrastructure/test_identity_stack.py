@@ -22,12 +22,6 @@ from vibecode.rights import GROUPS
 PASSWORD = "A-password-of-1-test"
 
 
-@pytest.fixture(params=tuple(STAGES))
-def stage(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 @pytest.fixture
 def stack(stage: str, templates: Mapping[str, Template]) -> Stack:
     return Stack.of(templates[f"vibecode-{stage}-identity"])

@@ -27,12 +27,6 @@ def resources(stage: str) -> Resources:
     return Resources(stage=stage, region=REGION, account=ACCOUNT)
 
 
-@pytest.fixture(params=STAGES)
-def stage(request: pytest.FixtureRequest) -> str:
-    """Each stage."""
-    return str(request.param)
-
-
 @pytest.fixture
 def after(templates: Templates, stage: str) -> Template:
     """The stack after Zappa."""

@@ -14,12 +14,6 @@ from tests.infrastructure.declared import QUEUE, RULE, Described, Stack, Templat
 from vibecode.resources import QUEUES, Resources
 
 
-@pytest.fixture(params=tuple(STAGES))
-def stage(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 @pytest.fixture
 def stack(stage: str, templates: Mapping[str, Template]) -> Stack:
     return Stack.of(templates[f"vibecode-{stage}-messaging"])

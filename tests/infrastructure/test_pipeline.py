@@ -23,6 +23,7 @@ from tests.infrastructure.test_quality_checklist import SCHEMAS, known_types
 from vibecode.local.folder import REPOSITORY
 
 STACK = "vibecode-pipeline"
+PIPELINE = "AWS::CodePipeline::Pipeline"
 COMMANDS = [
     ["make test"],
     ["make check", "make test-previous"],
@@ -45,8 +46,6 @@ NO_OCCASION = {
     "appsync:": "firewalls of others than a pool", "bedrock-agentcore:": "firewalls of others than a pool",
     "elasticloadbalancing:": "firewalls of others than a pool",
     "autoscaling:": "instances in a security group",
-    "cloudfront:GetConnectionGroup": "distributions of several tenants",
-    "cloudfront:CreateConnectionGroup": "distributions of several tenants",
     "cognito-sync:": "identity pools that synchronize",
     "events:PutPermission": "policies of buses", "events:RemovePermission": "policies of buses",
     "firehose:": "logs that Firehose delivers",
@@ -111,7 +110,7 @@ def allowed(templates: Templates, stage: str) -> list[Any]:
 
 # --- the same at both places -----------------------------------------------------------------------------------------
 def test_the_pipeline_tests_checks_deploys_staging_asks_and_deploys_production(mine: Templates) -> None:
-    [pipeline] = resources(mine, "AWS::CodePipeline::Pipeline")
+    [pipeline] = resources(mine, PIPELINE)
     commands = {
         f"<{project.name}>": re.findall(r"- (make .+)", project.properties["Source"]["BuildSpec"])
         for project in resources(mine, "AWS::CodeBuild::Project")
@@ -124,7 +123,39 @@ def test_the_pipeline_tests_checks_deploys_staging_asks_and_deploys_production(m
     ]  # fmt: skip
     built = [commands[a["Configuration"]["ProjectName"]] for a in actions if "ProjectName" in a["Configuration"]]
     assert built == COMMANDS
-    assert [a["ActionTypeId"]["Provider"] for a in actions].index("Manual") == 4
+    assert [a["ActionTypeId"]["Provider"] for a in actions] == [
+        "CodeStarSourceConnection", "CodeBuild", "CodeBuild", "CodeBuild", "Manual", "CodeBuild",
+    ]  # fmt: skip
+
+
+def test_a_run_takes_the_commit_that_was_pushed_and_ends_before_the_next_one_begins(mine: Templates) -> None:
+    [pipeline] = resources(mine, PIPELINE)
+    source, *others = [action for stage in pipeline.properties["Stages"] for action in stage["Actions"]]
+
+    told = source["Configuration"]
+    assert (told["FullRepositoryId"], told["BranchName"]) == ("<Repository>", "<Branch>")
+    assert told["OutputArtifactFormat"] == "CODEBUILD_CLONE_REF", "a clone, which knows its commit"
+    for action in others:
+        taken = [] if action["ActionTypeId"]["Provider"] == "Manual" else source["OutputArtifacts"]
+        assert action["InputArtifacts"] == taken, action["Name"]
+    assert pipeline.properties["ExecutionMode"] == "QUEUED"
+
+
+def test_who_approves_is_told_that_something_waits_and_that_a_run_has_failed(mine: Templates) -> None:
+    [pipeline] = resources(mine, PIPELINE)
+    [topic] = resources(mine, "AWS::SNS::Topic")
+    [rule] = resources(mine, "AWS::Events::Rule")
+    [asks] = [stage for stage in pipeline.properties["Stages"] if stage["Name"] == "Approve"]
+    publishing = [s for _, s in policies(role(mine, "run")) if "sns:Publish" in as_list(s["Action"])]
+
+    assert asks["Actions"][0]["Configuration"]["NotificationArn"] == f"<{topic.name}>"
+    assert [statement["Resource"] for statement in publishing] == [f"<{topic.name}>"]
+    assert rule.properties["EventPattern"] == {
+        "source": ["aws.codepipeline"],
+        "detail-type": ["CodePipeline Pipeline Execution State Change"],
+        "detail": {"pipeline": [pipeline.properties["Name"]], "state": ["FAILED"]},
+    }
+    assert [target["Arn"] for target in rule.properties["Targets"]] == [f"<{topic.name}>"]
 
 
 def test_the_workflow_runs_the_same_commands_in_the_same_order(workflow: dict[str, Any]) -> None:
@@ -236,6 +267,36 @@ def test_the_role_that_a_job_takes_is_there_for_its_own_environment_alone(
 
 
 # --- rights ----------------------------------------------------------------------------------------------------------
+def test_each_build_and_the_pipeline_work_by_a_role_of_their_own_which_nobody_else_takes(mine: Templates) -> None:
+    taken = {
+        "codepipeline": [(found.properties["RoleArn"], "run") for found in resources(mine, PIPELINE)],
+        "codebuild": [
+            (found.properties["ServiceRole"], found.properties["Name"].removeprefix("vibecode-pipeline-"))
+            for found in resources(mine, "AWS::CodeBuild::Project")
+        ],
+    }
+
+    assert sorted(name for _, name in taken["codebuild"]) == ["check", "production", "staging", "test"]
+    for service, theirs in taken.items():
+        for arn, name in theirs:
+            there = role(mine, name)
+            [trust] = there.properties["AssumeRolePolicyDocument"]["Statement"]
+            assert arn == f"<{there.name}.Arn>", name
+            assert trust["Principal"] == {"Service": f"{service}.amazonaws.com"}, name
+
+
+@pytest.mark.parametrize("stage", ["staging", "production"])
+def test_who_deploys_a_stage_has_the_rights_of_that_stage_at_both_places(mine: Templates, stage: str) -> None:
+    [policy] = [
+        found.name
+        for found in resources(mine, "AWS::IAM::ManagedPolicy")
+        if found.properties["ManagedPolicyName"] == f"vibecode-pipeline-{stage}-deploy"
+    ]
+
+    for name in (stage, f"{stage}-github"):
+        assert role(mine, name).properties["ManagedPolicyArns"] == [f"<{policy}>"], name
+
+
 def test_tests_and_checks_run_without_any_right_on_the_shop(mine: Templates) -> None:
     for name in ("test", "check"):
         found = role(mine, name)
@@ -328,26 +389,29 @@ def test_every_role_of_a_stage_has_the_limit_of_the_stage(templates: Templates, 
 
 @pytest.mark.parametrize("stage", ["staging", "production"])
 def test_cloudformation_may_make_what_the_stacks_are_made_of(templates: Templates, stage: str) -> None:
+    found = refused(templates, stage)
+    unexcused = {line for line, action in found.items() if not action.startswith(tuple(NO_OCCASION))}
+
+    assert not unexcused, named(sorted(unexcused))
+    idle = [each for each in NO_OCCASION if not any(action.startswith(each) for action in found.values())]
+    assert idle == [], "and nothing is excused that is not refused"
+
+
+def refused(templates: Templates, stage: str) -> dict[str, str]:
+    """What AWS's own code could call for the stacks of a stage and CloudFormation may not: each by a line on it."""
     statements = decided(creating(stage, "123456789012"))
     known = Known(templates)
-    refused = {
-        f"{action} for {made['Type']}, such as {stack}/{name}"
+    made = [
+        (f"{each['Type']}, such as {stack}/{name}", each["Type"], arn_of(known, stack, name))
         for stack in of_stage(templates, stage)
-        for name, made in templates[stack]["Resources"].items()
-        for action in handled(made["Type"])
-        if not any(action.startswith(beginning) for beginning in NO_OCCASION)
-        and not makes(statements, stage, action, arn_of(known, stack, name))
-    }
-
-    refused |= {
-        f"{action} for {kind}"
-        for kind in BY_SETTING
+        for name, each in templates[stack]["Resources"].items()
+    ]
+    return {
+        f"{action} for {told}": action
+        for told, kind, arn in [*made, *((kind, kind, "") for kind in BY_SETTING)]
         for action in handled(kind)
-        if not any(action.startswith(beginning) for beginning in NO_OCCASION)
-        and not makes(statements, stage, action, "")
+        if not makes(statements, stage, action, arn)
     }
-
-    assert not refused, named(sorted(refused))
 
 
 @cache
@@ -397,7 +461,7 @@ def actions_of_aws() -> Mapping[str, Mapping[str, Any]]:
 def test_what_is_built_and_said_is_encrypted_with_the_pipelines_key(mine: Templates) -> None:
     [key] = resources(mine, "AWS::KMS::Key")
     mark = f"<{key.name}.Arn>"
-    [pipeline] = resources(mine, "AWS::CodePipeline::Pipeline")
+    [pipeline] = resources(mine, PIPELINE)
 
     assert pipeline.properties["ArtifactStore"]["EncryptionKey"] == {"Id": mark, "Type": "KMS"}
     for project in resources(mine, "AWS::CodeBuild::Project"):

@@ -296,7 +296,13 @@ AT_REST: Mapping[str, Check] = {
 }
 OTHERWISE = {
     INSTANCE: "of a cluster, which is encrypted as a whole",
+    POOL: "Cognito's own key encrypts it, and the one of a stage would be asked at each sign-in: docs/security.md",
+    "AWS::ApiGateway::Deployment": "of a cache, which ours has none of",
+    "AWS::CloudFront::Distribution": "of single fields of a form, above TLS",
     "AWS::EC2::VPC": "what it could encrypt is in transit, between instances",
+    "AWS::ECS::Cluster": "of a task's own disk, which Fargate encrypts with a key of AWS's own",
+    "AWS::ECS::Service": "of volumes of EBS and of TLS between services, which ours have none of",
+    "AWS::ECS::TaskDefinition": "in transit: IN_TRANSIT",
     "AWS::Lambda::EventSourceMapping": "of filters, which ours have none of",
     "AWS::Lambda::Function": "of environment variables, which those of the stacks have none of; Zappa's have the key",
 }
@@ -352,14 +358,27 @@ def asks_for(templates: Templates, key: Resource, service: str) -> bool:
 def test_whatever_type_can_be_encrypted_is_judged(templates: Templates, everything: Templates) -> None:
     kinds = {each.type for made in (templates, everything) for each in resources(made) if has_encryption(each.type)}
     assert kinds - AT_REST.keys() - OTHERWISE.keys() == set()
+    assert AT_REST.keys() - kinds == set(), "each is found by itself: none could be left out and nobody see it"
     assert OTHERWISE.keys() - kinds == set(), "and nothing is excused that nobody has"
 
 
 @cache
 def has_encryption(kind: str) -> bool:
-    """Whether AWS's schema of a type has a property about keys or encryption."""
+    """Whether AWS's schema of a type has a property about keys or encryption, at whatever depth."""
     schema = json.loads((SCHEMAS / "resources" / f"{known_types()[kind]}.json").read_text())
-    return any(re.search(r"Kms|KMS|Encrypt", name) for name in schema["properties"])
+    return any(re.search(r"Kms|KMS|Encrypt|KeyRotation", name) for name in properties_in(schema))
+
+
+def properties_in(schema: Any) -> Iterator[str]:
+    """The names of all properties in a schema, also of those that others have."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict):
+            yield from schema["properties"]
+        for inner in schema.values():
+            yield from properties_in(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from properties_in(inner)
 
 
 def test_everything_is_encrypted_in_transit(templates: Templates) -> None:

@@ -59,11 +59,6 @@ def allowed(statements: Statements) -> set[str]:
     return {action for each in statements.values() if each["Effect"] == "Allow" for action in each["Action"]}
 
 
-@pytest.fixture(params=STAGES)
-def stage(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def runtime(templates: Mapping[str, Template], stage: str) -> Template:
     return templates[f"vibecode-{stage}-runtime"]

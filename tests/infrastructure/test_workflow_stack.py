@@ -5,16 +5,9 @@ from typing import Any
 
 import pytest
 
-from infrastructure.config import STAGES
 from infrastructure.workflow import LOGGING, TRACING
 from tests.infrastructure.declared import Stack, Template, resources_of
 from vibecode.resources import LOCAL_ACCOUNT
-
-
-@pytest.fixture(params=tuple(STAGES))
-def stage(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """Migrations only expand: the linter refuses, example by example, what would break the release that runs beside it."""
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from catalog.models import Product
 from vibecode.indexing import AddRule
 from vibecode.local import expanding
 from vibecode.local.expanding import ACCEPTED, FIRST, OURS, complaints, findings, lint_migrations
+from vibecode.local.folder import REPOSITORY
 from vibecode.local.statements import WHY, Finding, judge
 
 RULE = models.CheckConstraint(condition=models.Q(price__gte=0), name="product_price_is_tried")
@@ -293,3 +298,35 @@ def test_each_exception_names_a_migration_that_is_there_and_its_reason() -> None
 
 def test_each_finding_says_why_it_is_one() -> None:
     assert {finding.code for statements, _ in REFUSED_STATEMENTS for finding in judge([[statements]])} <= WHY.keys()
+
+
+# Of all that it runs what is about migrations; it is `make check` that runs it: test_gates.py.
+GATE = """
+import sys
+from vibecode.local import checks
+checks.STEPS = tuple(step for step in checks.STEPS if step[0].startswith("migrations"))
+sys.exit(checks.main())
+"""
+DROPS = """
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("catalog", "{last}")]
+    operations = [migrations.RunSQL("DROP TABLE catalog_productimage")]
+"""
+
+
+def test_a_migration_that_takes_something_away_does_not_pass_the_gate(tmp_path: Path) -> None:
+    for app in OURS:
+        shutil.copytree(REPOSITORY / app, tmp_path / app, ignore=shutil.ignore_patterns("__pycache__"))
+    written = tmp_path / "catalog" / "migrations"
+    last = max(each.stem for each in written.glob("0*.py"))
+    (written / "9999_tried.py").write_text(DROPS.format(last=last))
+
+    done = subprocess.run([sys.executable, "-c", GATE], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1, done.stderr
+    assert [line for line in done.stdout.splitlines() if not line.startswith("    ")] == [
+        f"catalog.9999_tried: DROPS catalog_productimage: {WHY['DROPS']}"
+    ]
