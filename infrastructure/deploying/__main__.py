@@ -27,7 +27,7 @@ from infrastructure.deploying.parameters import told
 from infrastructure.deploying.plan import Plan, make_plan
 from infrastructure.deploying.record import BEGUN, KEY, LEASE, Attempt, Lost, Record, Release
 from infrastructure.deploying.releases import Bucket, of_checkout, of_package, tagging
-from infrastructure.deploying.say import Say
+from infrastructure.deploying.say import Say, ask
 from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import (
     Deploy,
@@ -95,14 +95,13 @@ def run_deploy(arguments: argparse.Namespace, account: Account, say: Say) -> Non
         plan.show(say)
         if arguments.plan:
             return
-        if plan.agreed and arguments.yes and not arguments.may_lose:
-            raise Refused("Something would be removed or replaced: --may-lose (MAY_LOSE=1), if that is meant.")
-        _ask(arguments, f"Deploy {release.name} to {account.stage.name} in account {account.number}?")
+        question = f"Deploy {release.name} to {account.stage.name} in account {account.number}?"
+        ask(question, yes=arguments.yes, unagreed=bool(plan.losses) and not arguments.may_lose)
         if not account.has_packages:
             # Without its bucket there is no lock yet. Of two first deploys CloudFormation lets one make this stack.
             say.step("stack foundation", lambda: stacks.apply("foundation"))
-        tools = replace(tools, agreed=plan.agreed, package=arguments.package)
-        with _locked(record, arguments, say):
+        tools = replace(tools, agreed=plan.losses, package=arguments.package)
+        with _locked(tools, arguments, say):
             _check_nobody_was_faster(plan, record)
             if _resumed(record, release) is None:
                 record.begin(_instead_of(record.attempt, "deploy", release))
@@ -138,8 +137,8 @@ def run_rollback(arguments: argparse.Namespace, account: Account, say: Say) -> N
     for migration in way.migrations:
         say.line(f"    stays: {migration}", "dim")
     say.line("  stacks and schema stay as they are: migrations have only expanded it")
-    _ask(arguments, f"Bring {way.then.name} back?")
-    with _locked(record, arguments, say):
+    ask(f"Bring {way.then.name} back?", yes=arguments.yes)
+    with _locked(tools, arguments, say):
         if way_back(record) != way:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
         if not way.resumes:
@@ -157,9 +156,9 @@ def _end_way_back(attempt: Attempt, record: Record, arguments: argparse.Namespac
     say.line(f"  {failed} to {there.name}. That comes first.", "yellow")
     if arguments.command == "deploy" and arguments.plan:
         return
-    _ask(arguments, f"Bring {there.name} back?")
+    ask(f"Bring {there.name} back?", yes=arguments.yes)
     tools = _tools(Stacks(account, {}, report=say.waiting), record, arguments, say)
-    with _locked(record, arguments, say):
+    with _locked(tools, arguments, say):
         if record.attempt != attempt:
             raise Refused(f"{account.stage.name} was deployed meanwhile: look again.")
         is_deploy = attempt.kind == "deploy"
@@ -224,9 +223,11 @@ def _check_first(arguments: argparse.Namespace, account: Account) -> None:
 
 
 @contextmanager
-def _locked(record: Record, arguments: argparse.Namespace, say: Say) -> Iterator[None]:
+def _locked(tools: Tools, arguments: argparse.Namespace, say: Say) -> Iterator[None]:
+    record = tools.record
     record.read()
     record.take(break_lock=arguments.break_lock)
+    tools.stacks.turn = tools.functions.turn
     try:
         yield
     except Lost:
@@ -246,8 +247,13 @@ def _let_go(record: Record, say: Say) -> None:
 
 
 def _instead_of(unfinished: Attempt | None, kind: str, release: Release) -> Attempt:
-    """An attempt in the place of one that was cut off: what that had begun is taken anew, and taken back if need be."""
+    """An attempt in the place of one that was cut off: what that had begun is taken anew, and taken back if need be.
+
+    What it has migrated stays, also when the deploy that comes in its place goes.
+    """
     begun = unfinished.steps if unfinished else ()
+    if unfinished and unfinished.kind == kind == "deploy":
+        release = replace(release, migrations=unfinished.release.migrations)
     return Attempt(kind=kind, release=release, steps=dict.fromkeys(begun, BEGUN))
 
 
@@ -260,15 +266,16 @@ def _check_nobody_was_faster(plan: Plan, record: Record) -> None:
 
 
 def _carry_out(steps: list[Step], tools: Tools, say: Say) -> None:
-    """Take the steps, then end the attempt; packages that no release names go before, while the stage is ours."""
+    """Take the steps, then end the attempt; what is left of others goes before, while the stage is ours."""
     record = tools.record
     take(steps, record, say)
     last = finished(record)
     record.check_ours()
     try:
+        tools.functions.clear_beside()
         tools.bucket.keep_only({each.package for each in record.kept(last).values()})
     except (BotoCoreError, ClientError) as error:
-        say.line(f"Packages of before were not all deleted ({error}); the next deploy does it.", "yellow")
+        say.line(f"What others left was not all deleted ({error}); the next deploy does it.", "yellow")
     record.finish(last)
 
 
@@ -276,15 +283,6 @@ def _say_how_to_tag(record: Record, account: Account, say: Say) -> None:
     """What production has by now is the release before the next one: git must know it (docs/deploy.md)."""
     if account.stage.name == "production":
         say.line(f"Let git know: {tagging(record.releases[record.current])}")
-
-
-def _ask(arguments: argparse.Namespace, question: str) -> None:
-    if arguments.yes:
-        return
-    if not sys.stdin.isatty():
-        raise Refused("Nobody is there to be asked: --yes, if that is meant.")
-    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
-        raise Refused("Nothing was done.")
 
 
 def main(words: Sequence[str] | None = None) -> int:

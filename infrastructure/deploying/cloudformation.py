@@ -12,9 +12,10 @@ from infrastructure.config import REGION
 from infrastructure.deploying.account import Account, Refused, code_of
 from infrastructure.deploying.assembly import Template
 from infrastructure.deploying.changes import KINDS, Changes, kind_of
+from infrastructure.deploying.waiting import Turn
 
 SENT = 51_200  # bytes of a template; a longer one is read from the bucket of packages
-POLLED = 5  # seconds
+POLLED = 1  # seconds between two looks at a change set
 SAID = 30  # seconds between two lines on what is waited for
 NOTHING_CHANGES = ("didn't contain changes", "No updates are to be performed")
 UNFINISHED = {"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"}  # of a first creation that came to nothing
@@ -31,7 +32,8 @@ class StackFailed(Exception):
 class Stack:
     """A stack of this name.
 
-    ``role`` is in whose name CloudFormation works; ``report`` is told what is waited for; ``wait`` waits a little.
+    ``role`` is in whose name CloudFormation works; ``report`` is told what is waited for. Where it is no longer our
+    ``turn``, nothing more is waited for, nor begun: Lost is raised.
     """
 
     def __init__(
@@ -42,10 +44,10 @@ class Stack:
         *,
         role: str = "",
         report: Callable[[str], object] = lambda _: None,
-        wait: Callable[[], object] = lambda: time.sleep(POLLED),
+        turn: Turn | None = None,
     ) -> None:
         self.name = name
-        self._account, self._role, self._report, self._wait = account, role, report, wait
+        self._account, self._role, self._report, self._turn = account, role, report, turn or Turn()
         self._cloud = account.client("cloudformation", region)
 
     # --- what it is --------------------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ class Stack:
             if (waited := time.monotonic() - began) >= said * SAID:
                 self._report(f"{self.name} is {status}" + (f", {waited:.0f} s" if said else ""))
                 said += 1
-            self._wait()
+            self._turn.wait()
         return about
 
     def complaint(self) -> str:
@@ -85,12 +87,10 @@ class Stack:
         Raises Refused, StackFailed.
         """
         status = status_of(self.settled())
+        if status == "REVIEW_IN_PROGRESS":
+            return ""  # nothing was made: another change set makes it
         if status in UNFINISHED:
-            try:
-                self.delete()
-            except Refused:
-                if status != "REVIEW_IN_PROGRESS":  # in which nothing was made: another change set makes it
-                    raise
+            self.delete()
             return ""
         self._check(status)
         return status
@@ -119,11 +119,12 @@ class Stack:
         while (about := self._cloud.describe_change_set(StackName=self.name, ChangeSetName=arn))["Status"].endswith(
             ("_IN_PROGRESS", "_PENDING")
         ):
-            time.sleep(POLLED / 5)
+            time.sleep(POLLED)
         reason = about.get("StatusReason", "")
         if about["Status"] == "FAILED" and not any(said in reason for said in NOTHING_CHANGES):
             # It stays: what CloudFormation has found wrong before it began may stand there alone.
-            more = f"aws cloudformation describe-events --change-set-name {arn}"
+            region = self._cloud.meta.region_name
+            more = f"aws cloudformation describe-events --region {region} --change-set-name {arn}"
             raise StackFailed(f"{self.name} cannot be changed: {reason} More of it, where there is more: {more}")
         return arn
 
@@ -148,7 +149,8 @@ class Stack:
         self._cloud.delete_change_set(StackName=self.name, ChangeSetName=change_set)
 
     def execute_change_set(self, change_set: str) -> None:
-        """Bring it about. Raises StackFailed, with what failed first."""
+        """Bring it about. Raises StackFailed, with what failed first; Lost."""
+        self._turn.check()
         # What a change made that then fails goes again, or it would stand in the way of the next try.
         self._cloud.execute_change_set(StackName=self.name, ChangeSetName=change_set, RetainExceptOnCreate=True)
         if status_of(about := self.settled()) not in FINE:
@@ -176,7 +178,8 @@ class Stack:
         return True
 
     def delete(self) -> None:
-        """Delete it, and wait until it is gone. Raises Refused, StackFailed."""
+        """Delete it, and wait until it is gone. Raises Refused, StackFailed, Lost."""
+        self._turn.check()
         try:
             self._cloud.delete_stack(StackName=self.name)
         except ClientError as error:

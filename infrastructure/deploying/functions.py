@@ -19,7 +19,7 @@ from infrastructure.deploying.zappa import Endless, Zappa, configuration, inheri
 
 WEB, WORKER = "web", "worker"
 NEXT = "next"  # what the function beside them is called, after the stage
-ASSUMED = 60  # seconds within which Lambda knows a new role, and a function is gone
+ASSUMED = 60  # seconds within which Lambda knows a new role
 
 
 class Functions:
@@ -70,9 +70,9 @@ class Functions:
             if self.turn.is_ours():  # else it is the one of whoever deploys now
                 self._delete(name)
 
-    def clear_beside(self) -> str:
+    def clear_beside(self) -> None:
         """Delete the one beside that a deploy has left which was killed, and which nobody deploys over."""
-        return "gone" if self._delete(self._beside) else "none was left"
+        self._delete(self._beside)
 
     @property
     def _beside(self) -> str:
@@ -102,7 +102,7 @@ class Functions:
 
     def _api_stack(self) -> Stack:
         """Zappa's own, of the API."""
-        return Stack(self.account, self.name(WEB), wait=self.turn.wait)
+        return Stack(self.account, self.name(WEB), turn=self.turn)
 
     def _with_api(self, *, there: bool, first: bool) -> bool:
         """Whether the web function is there, and Zappa can go on with its API; what a first deploy left makes way.
@@ -144,28 +144,26 @@ class Functions:
 
     def _make(self, **told: Any) -> None:
         """Make a function in the place of one that was left, as soon as that is gone and Lambda knows its role."""
-        deadline = time.monotonic() + ASSUMED
+        began = time.monotonic()
         while True:
-            self._delete(told["FunctionName"])
             try:
+                self._delete(told["FunctionName"])
                 self._lambda.create_function(**told)
             except ClientError as error:
-                soon = code_of(error) == "ResourceConflictException" or "cannot be assumed by Lambda" in str(error)
-                if not soon or time.monotonic() > deadline:
+                busy, new = code_of(error) == "ResourceConflictException", "cannot be assumed by Lambda" in str(error)
+                if time.monotonic() - began >= (SETTLED if busy else ASSUMED if new else 0):
                     raise
                 self.turn.wait()
             else:
                 return
 
-    def _delete(self, name: str) -> bool:
-        """Whether there was one."""
+    def _delete(self, name: str) -> None:
+        """Where there is one."""
         try:
             self._lambda.delete_function(FunctionName=name)
         except ClientError as error:
             if code_of(error) != "ResourceNotFoundException":
                 raise
-            return False
-        return True
 
     def check_code(self, sha256: str) -> None:
         """Both functions have this package, to the byte: also where a deploy whose lock was broken ran on a little."""

@@ -4,12 +4,13 @@ Whoever builds releases builds the image and pushes it (docs/container.md); the 
 the stack `runtime` when the schema is there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from botocore.exceptions import ClientError
 
 from infrastructure.deploying.account import Account, Refused, code_of
 from infrastructure.deploying.cloudformation import Stack
+from infrastructure.deploying.stacks import Stacks
 
 PARAMETER = "ImageTag"  # of the stack
 
@@ -27,12 +28,13 @@ def look_for(account: Account, tag: str) -> str:
     return tag
 
 
-def run_image(account: Account, tag: str, report: Callable[[str], object]) -> str:
+def run_image(stacks: Stacks, tag: str) -> str:
     """Let the containers run the image of a release; as they are, where it was never pushed. Raises StackFailed."""
+    account = stacks.account
     if not _is_there(account, tag):
         return f"as they are: there is no image {tag}"
     # In the name of the role that the stack was changed by last.
-    runtime = Stack(account, f"{account.stage.prefix}-runtime", report=report)
+    runtime = Stack(account, f"{account.stage.prefix}-runtime", report=stacks.report, turn=stacks.turn)
     return tag if runtime.update_parameter(PARAMETER, tag) else "as they were"
 
 

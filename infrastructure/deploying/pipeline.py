@@ -17,7 +17,7 @@ from infrastructure.config import APPROVALS_TO, STAGES
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.assembly import Template, templates
 from infrastructure.deploying.cloudformation import StackFailed
-from infrastructure.deploying.say import Say
+from infrastructure.deploying.say import Say, ask
 from infrastructure.deploying.stacks import Stacks
 from infrastructure.pipeline import STAGES as DEPLOYED
 from vibecode.resources import PROJECT
@@ -51,17 +51,10 @@ def run(arguments: argparse.Namespace, account: Account, say: Say) -> None:
     for name, value in stacks.told.items():
         say.line(f"  {name}: {value}")
     say.line(f"  {changes}")
-    for each in changes.lost:
-        say.line(f"    REMOVED OR REPLACED: {each}", "bold red")
+    say.changes(changes)
     if arguments.plan:
         return
-    if changes.lost and arguments.yes and not arguments.may_lose:
-        raise Refused("Something would be removed or replaced: --may-lose (MAY_LOSE=1), if that is meant.")
-    if not arguments.yes:
-        if not sys.stdin.isatty():
-            raise Refused("Nobody is there to be asked: --yes, if that is meant.")
-        if input("Deploy it? [y/N] ").strip().lower() not in {"y", "yes"}:
-            raise Refused("Nothing was done.")
+    ask("Deploy it?", yes=arguments.yes, unagreed=bool(changes.lost) and not arguments.may_lose)
     say.step(f"stack {WHAT}", lambda: stacks.apply(WHAT, changes.lost))
     for left in still_to_do(account, template):
         say.line(f"Still to do: {left}", "yellow")

@@ -84,7 +84,7 @@ class Plan:
     money: Money
 
     @property
-    def agreed(self) -> dict[str, Sequence[str]]:
+    def losses(self) -> dict[str, Sequence[str]]:
         """What would be removed or replaced, by stack: who says yes to the plan agrees to it."""
         return {what: changes.lost for what, changes in self.changes.items() if changes.lost}
 
@@ -96,14 +96,10 @@ class Plan:
         say.line(f"  as {who}")
         say.line(f"  release {self.release.name} ({self.release.source}), where there is {now}")
         if self.resumes:
-            say.line("  a deploy of it was cut off: what it has done is not done again")
+            say.line("  a deploy of it was cut off: it goes on where that was")
         for what, changes in self.changes.items():
             say.line(f"  stack {what}: {changes}", "dim" if changes.none else "yellow" if changes.waits_for else "")
-            for each in (*changes.remade, *changes.kept):
-                said = "let go, and kept" if each in changes.kept else "removed or made anew, holds nothing"
-                say.line(f"    {said}: {each}", "yellow" if each in changes.kept else "dim")
-            for each in changes.lost:
-                say.line(f"    REMOVED OR REPLACED: {each}", "bold red")
+            say.changes(changes)
         for warning in self.warnings:
             say.line(f"  {warning}", "bold red")
         for each in self.unknown:

@@ -1,11 +1,27 @@
 """What the one who deploys reads: line by line, with times; what would be lost in red."""
 
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
+
+from infrastructure.deploying.account import Refused
+from infrastructure.deploying.changes import Changes
+
+
+def ask(question: str, *, yes: bool, unagreed: bool = False) -> None:
+    """Ask whoever sits there, unless they said ``yes`` before: that agrees to no loss. Raises Refused."""
+    if yes and unagreed:
+        raise Refused("Something would be removed or replaced: --may-lose (MAY_LOSE=1), if that is meant.")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused("Nobody is there to be asked: --yes, if that is meant.")
+    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise Refused("Nothing was done.")
 
 
 class Say:
@@ -25,6 +41,15 @@ class Say:
         said = do()
         self._timed("[green]✓[/]", name, f"{time.monotonic() - began:.1f} s", said)
         return said or "done"
+
+    def changes(self, changes: Changes) -> None:
+        """What a stack would no longer have as it has it."""
+        for each in changes.remade:
+            self.line(f"    removed or made anew, holds nothing: {each}", "dim")
+        for each in changes.kept:
+            self.line(f"    let go, and kept: {each}", "yellow")
+        for each in changes.lost:
+            self.line(f"    REMOVED OR REPLACED: {each}", "bold red")
 
     def waiting(self, text: str) -> None:
         """What is going on at AWS meanwhile."""

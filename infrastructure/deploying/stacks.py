@@ -21,6 +21,7 @@ from infrastructure.deploying.cloudformation import (
     stands,
     status_of,
 )
+from infrastructure.deploying.waiting import Turn
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Stacks:
     role: str = ""  # in whose name CloudFormation works; ours where it is empty
     may_lose: bool = False  # also what no plan could show, because a stack before it had to come first
     report: Callable[[str], object] = lambda _: None  # what is waited for
+    turn: Turn = field(default_factory=Turn)  # to change them: a plan needs none
     _unforeseen: set[str] = field(default_factory=set)
 
     def plan(self) -> dict[str, Changes]:
@@ -114,7 +116,7 @@ class Stacks:
 
     def _stack(self, what: str) -> Stack:
         template = self.templates[what]
-        return Stack(self.account, template.name, template.region, role=self.role, report=self.report)
+        return Stack(self.account, template.name, template.region, role=self.role, report=self.report, turn=self.turn)
 
     def _all(self) -> dict[str, Description]:
         """Every stack of the stage as it is now; empty where there is none."""

@@ -133,6 +133,7 @@ class Deploy:
         return Step(
             name=name,
             do=lambda: functions.put(which, self._release.package, first=before is None),
+            done=lambda: False,  # what the stacks hand over may have changed since
             undo=(lambda: functions.put(which, before.package)) if before else None,
         )
 
@@ -153,7 +154,6 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
         )
 
     return [
-        Step(name="nothing beside", do=tools.functions.clear_beside),
         Step(name="static files", do=lambda: tools.bucket.publish(then)),
         put(WEB, THE_SWITCH),
         put(WORKER, THE_WORKER),
@@ -163,11 +163,10 @@ def roll_back(tools: Tools, now: Release, then: Release) -> list[Step]:
 
 
 def _run_image(stacks: Stacks, wanted: Release, before: Release | None) -> Step:
-    account, report = stacks.account, stacks.report
     return Step(
         name=THE_CONTAINERS,
-        do=lambda: run_image(account, wanted.name, report),
-        undo=(lambda: run_image(account, before.name, report)) if before else None,
+        do=lambda: run_image(stacks, wanted.name),
+        undo=(lambda: run_image(stacks, before.name)) if before else None,
     )
 
 

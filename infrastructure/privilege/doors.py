@@ -104,7 +104,8 @@ def _is_for_us(templates: Templates, stack: str, statement: Mapping[str, Any]) -
     asked = statement.get("Condition", {})
     equal = asked.get("StringEquals", {})
     if statement["Principal"]["Federated"] != POOLS:
-        return {"aud", "sub"} <= {key.rpartition(":")[2] for key in equal}
+        provider = next((key.removesuffix(":sub") for key in equal if key.endswith(":sub")), "")
+        return f"{provider}:aud" in equal and not isinstance(equal[f"{provider}:sub"], list)
     pools = templates.value(stack, equal.get(f"{POOLS}:aud", []))
     pools = pools if isinstance(pools, list) else [pools]
     signed_in = any(

@@ -69,8 +69,16 @@ class Aws:
         asked = {"StackName": of, **({"NextToken": page} if page else {})}
         self("cloudformation").add_response("describe_stack_events", answer, asked)
 
-    def is_changed(self, kind: str, changes: list[dict[str, Any]] | None, **expected: Any) -> None:
-        """A change set of the stack network, made and looked at; without changes only made."""
+    def is_changed(
+        self,
+        kind: str,
+        changes: list[dict[str, Any]] | None,
+        *,
+        status: str = "CREATE_COMPLETE",
+        reason: str = "",
+        **expected: Any,
+    ) -> None:
+        """A change set of the stack network, made and looked at; without changes only made, and as it came out."""
         cloud = self("cloudformation")
         cloud.add_response(
             "create_change_set",
@@ -87,7 +95,7 @@ class Aws:
         )
         asked = {"StackName": NAME, "ChangeSetName": ARN}
         described = {"Status": "CREATE_COMPLETE", "Changes": changes or []}
-        cloud.add_response("describe_change_set", {"Status": "CREATE_COMPLETE"}, asked)
+        cloud.add_response("describe_change_set", {"Status": status, "StatusReason": reason}, asked)
         if kind == "UPDATE" and changes is not None:
             cloud.add_response("describe_change_set", described, asked)
 

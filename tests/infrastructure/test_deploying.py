@@ -36,7 +36,7 @@ BEFORE = ["stack foundation", "stack network", "stack worldwide", "stack front",
 AFTER = ["worker", "web: the switch", "stack front, after Zappa", "stack integrations, after Zappa", "smoke test"]
 FIRST = [LOCK, BEGINNING, *BEFORE, *AFTER, "figures", END]
 LATER = [LOCK, BEGINNING, *BEFORE, *AFTER, END]
-ROLLBACK = [LOCK, BEGINNING, "nothing beside", "static files", "web: the switch", "worker", "smoke test", END]
+ROLLBACK = [LOCK, BEGINNING, "static files", "web: the switch", "worker", "smoke test", END]
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from infrastructure.config import REGION
-from infrastructure.deploying import cloudformation
+from infrastructure.deploying import cloudformation, waiting
 from infrastructure.deploying.account import Refused
 from infrastructure.deploying.cloudformation import StackFailed
+from infrastructure.deploying.record import Lost
 from infrastructure.deploying.stacks import Stacks
+from infrastructure.deploying.waiting import Turn
 from tests.infrastructure.stubbed_aws import ARN, BODY, NAME, NETWORK, NUMBER, Aws
 
 
@@ -57,6 +59,40 @@ def test_who_may_not_delete_what_is_left_of_a_first_creation_is_told_who_may(aws
 
     with pytest.raises(Refused, match=f"{NAME} came to nothing.*an administrator deploys this stage once"):
         Stacks(aws.account, {"network": NETWORK}).apply("network")
+
+
+def test_a_first_creation_of_which_nothing_was_made_goes_on_without_being_deleted(aws: Aws) -> None:
+    aws.is_now("REVIEW_IN_PROGRESS")
+    aws.is_now("REVIEW_IN_PROGRESS")
+    aws.is_changed("CREATE", [], TemplateBody=BODY)
+    aws.is_carried_out()
+    aws.is_now("CREATE_COMPLETE")
+
+    Stacks(aws.account, {"network": replace(NETWORK, protected=False)}).apply("network")
+
+
+def test_a_change_set_that_cloudformation_refuses_stays_and_its_events_are_named(aws: Aws) -> None:
+    aws.is_now("UPDATE_COMPLETE")
+    aws.is_now("UPDATE_COMPLETE")
+    aws.is_changed("UPDATE", None, status="FAILED", reason="A resource is invalid.", TemplateBody=BODY)
+
+    with pytest.raises(StackFailed) as failed:
+        Stacks(aws.account, {"network": NETWORK}).apply("network")
+
+    assert str(failed.value).startswith(f"{NAME} cannot be changed: A resource is invalid. More of it")
+    assert str(failed.value).endswith(f"aws cloudformation describe-events --region {REGION} --change-set-name {ARN}")
+
+
+def test_who_lost_the_stage_carries_out_nothing_that_was_prepared(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PAUSE", 0)
+    ours = iter([True, False])  # still while the change of somebody else is waited for
+    aws.is_now("UPDATE_IN_PROGRESS")
+    aws.is_now("UPDATE_COMPLETE")
+    aws.is_now("UPDATE_COMPLETE")
+    aws.is_changed("UPDATE", [], TemplateBody=BODY)
+
+    with pytest.raises(Lost):
+        Stacks(aws.account, {"network": NETWORK}, turn=Turn(lambda: next(ours))).apply("network")
 
 
 def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:
@@ -109,7 +145,7 @@ def test_what_failed_first_is_found_behind_all_that_was_taken_back_after_it(aws:
 
 
 def test_a_deploy_that_was_cut_off_is_waited_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloudformation, "POLLED", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     aws.is_now("UPDATE_IN_PROGRESS")
     aws.is_now("UPDATE_ROLLBACK_FAILED")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from infrastructure import package as packages
 from infrastructure.config import REGION, STAGES
@@ -20,10 +21,11 @@ from infrastructure.deploying import __main__ as command
 from infrastructure.deploying import releases
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.assembly import Template
+from infrastructure.deploying.functions import Functions
 from infrastructure.deploying.record import Attempt, Held, Lost, Record, Release
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Stacks
-from infrastructure.deploying.steps import finished
+from infrastructure.deploying.steps import Step, Tools, finished
 from infrastructure.hand_over import REPOSITORY
 from vibecode import aws
 from vibecode.resources import LOCAL_ACCOUNT
@@ -204,12 +206,12 @@ def test_a_way_back_that_leads_elsewhere_by_now_is_not_taken(
 ) -> None:
     third = Release(name="three", source="three", package="releases/three.zip", previous="two")
 
-    def deploy_meanwhile(*_: object) -> None:
+    def deploy_meanwhile(*_: object, **__: object) -> None:
         record.take()
         record.begin(Attempt(kind="deploy", release=third))
         record.finish(third)
 
-    monkeypatch.setattr(command, "_ask", deploy_meanwhile)
+    monkeypatch.setattr(command, "ask", deploy_meanwhile)
 
     with pytest.raises(Refused, match="dev was deployed meanwhile: look again"):
         command.run_rollback(asked("rollback"), account, Say())
@@ -221,10 +223,10 @@ def test_a_way_back_that_leads_elsewhere_by_now_is_not_taken(
 def test_a_way_back_says_which_migrations_stay(
     account: Account, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no(*_: object) -> None:
+    def no(*_: object, **__: object) -> None:
         raise Refused("Nothing was done.")
 
-    monkeypatch.setattr(command, "_ask", no)
+    monkeypatch.setattr(command, "ask", no)
 
     with pytest.raises(Refused):
         command.run_rollback(asked("rollback"), account, Say())
@@ -258,10 +260,10 @@ def test_a_way_back_that_leads_elsewhere_than_was_said_is_not_taken(account: Acc
 def test_a_way_back_of_a_deploy_that_was_cut_off_is_gone_on_with_when_it_is_cut_off_itself(
     account: Account, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no(*_: object) -> None:
+    def no(*_: object, **__: object) -> None:
         raise Refused("Nothing was done.")
 
-    monkeypatch.setattr(command, "_ask", no)
+    monkeypatch.setattr(command, "ask", no)
     record.take()
     record.begin(Attempt(kind="rollback", release=SECOND, steps={"web: the switch": "begun"}))
     record.release()
@@ -270,6 +272,33 @@ def test_a_way_back_of_a_deploy_that_was_cut_off_is_gone_on_with_when_it_is_cut_
         command.run_rollback(asked("rollback", "--to", "two"), account, Say())
 
     assert "back to two of ; it was cut off: what it has done is not done again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_way_back_is_through_also_where_what_a_deploy_left_cannot_be_deleted(
+    account: Account, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gone: bool
+) -> None:
+    def busy(_: Functions) -> None:
+        if not gone:
+            raise ClientError({"Error": {"Code": "ResourceConflictException"}}, "DeleteFunction")
+
+    monkeypatch.setattr(Functions, "clear_beside", busy)
+    monkeypatch.setattr(command, "roll_back", lambda *_: [Step(name="web: the switch", do=lambda: "done")])
+
+    command.run_rollback(asked("rollback", "--yes"), account, Say())
+
+    record.read()
+    assert (record.current, record.attempt, record.holder()) == ("one", None, "")
+    assert ("was not all deleted" in capsys.readouterr().out) is not gone
+
+
+def test_what_a_deploy_has_migrated_stays_when_the_one_goes_that_came_in_its_place(record: Record) -> None:
+    begun = Attempt(kind="deploy", release=replace(SECOND, name="three"), steps={"migrations": "begun"})
+
+    instead = command._instead_of(begun, "deploy", Release(name="four", source="four"))
+
+    assert instead.release.migrations == SECOND.migrations
+    assert command._instead_of(begun, "rollback", FIRST).release == FIRST
 
 
 def test_a_release_that_comes_again_has_the_migrations_that_it_brought_the_first_time(record: Record) -> None:
@@ -286,13 +315,28 @@ def test_a_release_that_comes_again_has_the_migrations_that_it_brought_the_first
 
 
 # --- the lock --------------------------------------------------------------------------------------------------------
+def tools(account: Account, record: Record) -> Tools:
+    return command._tools(Stacks(account, {}), record, asked("rollback"), Say())
+
+
+def test_stacks_are_changed_only_while_the_stage_is_ours(account: Account, record: Record) -> None:
+    ours = tools(account, record)
+    ours.stacks.turn.check()  # a plan is anybody's
+
+    with command._locked(ours, asked("rollback"), Say()):
+        ours.stacks.turn.check()
+
+    with pytest.raises(Lost):
+        ours.stacks.turn.check()
+
+
 def test_a_lock_that_cannot_be_released_hides_nothing_of_what_went_wrong(
     account: Account, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Record(account.client("s3"), PACKAGES, "other")
 
     def fail() -> None:
-        with command._locked(record, asked("rollback"), Say()):
+        with command._locked(tools(account, record), asked("rollback"), Say()):
             other.read()
             other.take(break_lock=True)
             raise ZeroDivisionError
@@ -308,7 +352,7 @@ def test_a_lock_that_was_lost_is_said_first(account: Account, record: Record) ->
     other = Record(account.client("s3"), PACKAGES, "other")
 
     def lose() -> None:
-        with command._locked(record, asked("rollback"), Say()):
+        with command._locked(tools(account, record), asked("rollback"), Say()):
             other.read()
             other.take(break_lock=True)
             record.begin(Attempt(kind="deploy", release=FIRST))
@@ -365,7 +409,7 @@ def test_a_checkout_with_changes_is_planned_without_a_name_and_deployed_with_one
     assert releases.of_checkout("try-1").name == "try-1"
 
 
-def test_files_of_any_name_and_repositories_within_count_as_changes(checkout: Path) -> None:
+def test_files_of_any_name_count_as_changes_and_a_repository_within_is_no_hindrance(checkout: Path) -> None:
     (checkout / "Lämp.txt").write_text("one")
     (checkout / "within").mkdir()
     subprocess.run(["git", "init", "--quiet"], cwd=checkout / "within", check=True)
@@ -444,6 +488,12 @@ def test_make_takes_one_for_yes_and_nothing_else() -> None:
         "--may-lose", "--yes", "--break-lock"]  # fmt: skip
     for said in ("0", ""):
         assert told_by_make("deploy", *(f"{name}={said}" for name in flags)) == ["deploy", "--stage", "dev"]
+
+
+def test_make_tells_the_pipeline_what_may_be_lost_and_the_smoke_test_how_long_it_has() -> None:
+    assert told_by_make("pipeline", "YES=1", "MAY_LOSE=1") == [".pipeline", "--yes", "--may-lose"]
+    for what in ("deploy", "rollback"):
+        assert told_by_make(what, "PATIENCE=1800") == [what, "--stage", "dev", "--patience", "1800"]
 
 
 @pytest.mark.parametrize("name", ["PLAN", "YES", "MAY_LOSE", "BREAK_LOCK"])

@@ -8,7 +8,7 @@ import pytest
 from botocore.stub import ANY
 
 from infrastructure.config import REGION, STAGES
-from infrastructure.deploying import cloudformation
+from infrastructure.deploying import cloudformation, waiting
 from infrastructure.deploying.account import Account, Refused
 from infrastructure.deploying.cloudformation import StackFailed
 from infrastructure.deploying.functions import Functions
@@ -80,13 +80,14 @@ def test_containers_are_told_the_image_and_all_else_stays(
     aws: Aws, batch: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cloudformation, "POLLED", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     has_image(aws, "new")
     runs_image(aws, "old", "UPDATE_IN_PROGRESS")  # a run that was cut off
     runs_image(aws, "old")
     is_told(aws, "new", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE")
     heard: list[str] = []
 
-    assert run_image(batch, "new", heard.append) == "new"
+    assert run_image(Stacks(batch, {}, report=heard.append), "new") == "new"
     assert heard == ["vibecode-dev-runtime is UPDATE_IN_PROGRESS"] * 2
 
 
@@ -98,7 +99,7 @@ def test_containers_that_do_not_start_say_why(aws: Aws, batch: Account) -> None:
     aws.has_events(service, (RUNTIME["StackName"], "UPDATE_IN_PROGRESS", "User Initiated"), of=RUNTIME["StackName"])
 
     with pytest.raises(StackFailed, match="runtime is UPDATE_ROLLBACK_COMPLETE: Service: CannotPullContainerError"):
-        run_image(batch, "new", print)
+        run_image(Stacks(batch, {}), "new")
 
 
 def test_containers_that_run_it_or_cannot_are_left_alone(aws: Aws, batch: Account) -> None:
@@ -108,9 +109,9 @@ def test_containers_that_run_it_or_cannot_are_left_alone(aws: Aws, batch: Accoun
     has_image(aws, "first")
     aws.is_now("UPDATE_COMPLETE", RUNTIME["StackName"])  # where they were switched on, and no stack was told so yet
 
-    assert run_image(batch, "old", print) == "as they were"
-    assert run_image(batch, "older", print) == "as they are: there is no image older"
-    assert run_image(batch, "first", print) == "as they were"
+    assert run_image(Stacks(batch, {}), "old") == "as they were"
+    assert run_image(Stacks(batch, {}), "older") == "as they are: there is no image older"
+    assert run_image(Stacks(batch, {}), "first") == "as they were"
 
 
 def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_the_worker(
@@ -133,11 +134,12 @@ def test_containers_have_the_release_when_its_schema_is_there_and_go_back_with_t
 
     assert "ImageTag" not in told(tools.stacks, tools.functions, switched=False), "until then they run what they do"
     steps = Deploy(tools, before).steps()
-    assert not any(step.done() for step in steps if step.name.startswith("stack ")), "they may be told something else"
+    told_anew = [step for step in steps if step.name.startswith("stack ") or step.name in {"worker", "web: the switch"}]
+    assert len(told_anew) == 3
+    assert not any(step.done() for step in told_anew), "it may be something else"
     order = [step.name for step in steps]
     assert order.index("image") < order.index("migrations") < order.index("containers") < order.index("worker")
     back = {step.name: step for step in roll_back(tools, now, before)}
-    assert next(iter(back)) == "nothing beside", "where nothing is switched that its failure could take back"
     for step, wanted in ((back["containers"].do, "old"), (back["containers"].undo, "new")):
         has_image(aws, wanted)
         runs_image(aws, wanted)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infrastructure.config import EDGE_REGION, STAGES
-from infrastructure.deploying import assembly, cloudformation
+from infrastructure.deploying import assembly, waiting
 from infrastructure.deploying.account import Refused
 from infrastructure.deploying.stacks import Stacks
 from infrastructure.judging import SNAPSHOTS
@@ -26,7 +26,7 @@ def test_what_the_plan_did_not_show_is_not_lost(aws: Aws) -> None:
 
 
 def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloudformation, "POLLED", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     for status in ("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE"):
         aws.is_now(status)
     heard: list[str] = []
@@ -38,7 +38,7 @@ def test_a_plan_waits_too_and_says_what_for(aws: Aws, monkeypatch: pytest.Monkey
 def test_whoever_plans_without_asking_first_waits_all_the_same_and_is_told(
     aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cloudformation, "POLLED", 0)
+    monkeypatch.setattr(waiting, "PAUSE", 0)
     for status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED"):
         aws.is_now(status)
 

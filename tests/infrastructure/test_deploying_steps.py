@@ -30,17 +30,13 @@ class Told:
         """Files."""
         return self._note("files", release.package)
 
-    def run_image(self, _account: Any, tag: str, _report: Any) -> str:
+    def run_image(self, _stacks: Any, tag: str) -> str:
         """Containers."""
         return self._note("containers", f"releases/{tag}.zip")
 
     def migrate(self, package: str, _learn: Any) -> None:
         """The schema."""
         self._note("schema", package)
-
-    def clear_beside(self) -> str:
-        """What a deploy has left."""
-        return self._note("beside", "")
 
     def _note(self, what: str, package: str) -> str:
         self.said.append((what, package))
@@ -59,7 +55,7 @@ def tools(told: Told) -> Tools:
     stage: Any = replace(STAGES["dev"], batch=True)
     everything: Any = told
     account: Any = SimpleNamespace(stage=stage)
-    stacks: Any = SimpleNamespace(account=account, templates={}, report=print)
+    stacks: Any = SimpleNamespace(account=account, templates={})
     record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=NEW), learn=lambda _: None)
     return Tools(stacks=stacks, functions=everything, operations=everything, bucket=everything, record=record)
 
@@ -84,7 +80,7 @@ def test_a_way_back_brings_the_files_and_then_who_produces_before_who_consumes(t
     for step in back:
         step.do()
 
-    assert told.said == [("beside", ""), *((what, OLD.package) for what in ("files", "web", "worker", "containers"))]
+    assert told.said == [(what, OLD.package) for what in ("files", "web", "worker", "containers")]
     assert last.name == "smoke test"
 
 

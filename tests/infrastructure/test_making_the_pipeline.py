@@ -105,7 +105,7 @@ def test_it_is_told_its_repository_once_and_says_what_is_left(
 
 
 def test_nothing_is_removed_or_replaced_because_nobody_is_asked(
-    account: Account, monkeypatch: pytest.MonkeyPatch
+    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost = Changes(lost=["AWS::CodeConnections::Connection Connection"])
     monkeypatch.setattr(Stacks, "plan", lambda _: {"pipeline": lost})
@@ -113,6 +113,12 @@ def test_nothing_is_removed_or_replaced_because_nobody_is_asked(
 
     with pytest.raises(Refused, match="--may-lose"):
         pipeline.run(asked("--repository", "us/shop"), account, Say())
+    assert f"REMOVED OR REPLACED: {lost.lost[0]}" in capsys.readouterr().out
+
+    done: list[str] = []
+    monkeypatch.setattr(Stacks, "apply", lambda _, what, agreed: done.append(f"{what}: {agreed[0]}"))
+    pipeline.run(asked("--repository", "us/shop", "--may-lose"), account, Say())
+    assert done == [f"pipeline: {lost.lost[0]}"]
 
 
 def test_another_repository_has_another_subject(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

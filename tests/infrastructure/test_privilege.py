@@ -564,6 +564,14 @@ def invoked_by(principal: str, **more: Any) -> dict[str, Any]:
         ({"Type": "AWS::Lambda::Url", "Properties": {"AuthType": "NONE"}}, "lets in others by AuthType NONE"),
         (signed_in_at(GITHUB, StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com"}), f'signs in at "{GITHUB}"'),
         (
+            signed_in_at(GITHUB, StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com", f"{GITHUB}:sub": ["o/r", "p/q"]}),
+            f'signs in at "{GITHUB}"',
+        ),
+        (
+            signed_in_at(GITHUB, StringEquals={"another:aud": "sts.amazonaws.com", f"{GITHUB}:sub": "o/r"}),
+            f'signs in at "{GITHUB}"',
+        ),
+        (
             signed_in_at(
                 GITHUB,
                 StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com"},
