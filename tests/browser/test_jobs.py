@@ -12,6 +12,7 @@ from orders.workflow import process_payment
 from tests.books import Books
 from tests.browser.test_admin import sign_in
 from tests.browser.windows import Looker
+from tests.in_process import FULL
 from tests.over_http import Shop
 from vibecode.jobs import on_message
 from vibecode.jobs.kinds import kind_of
@@ -27,7 +28,7 @@ def work(job: Job, *, chunks: int | None = None) -> None:
     job.refresh_from_db()
 
 
-@pytest.mark.parametrize(("width", "scheme", "rows"), [(1400, "light", 5000), (390, "dark", 400)])
+@pytest.mark.parametrize(("width", "scheme", "rows"), [(1400, "light", 5000 if FULL else 1000), (390, "dark", 400)])
 def test_a_file_with_seven_bad_rows_is_imported_and_only_those_are_corrected_and_retried(
     look: Looker, shop: Shop, tmp_path: Path, width: int, scheme: str, rows: int
 ) -> None:

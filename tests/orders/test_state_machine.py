@@ -468,7 +468,7 @@ def _settings(sequences: int, *, shrink: bool) -> settings:
 
 
 def test_random_lives_of_orders_are_what_the_model_says(live: Callable[..., None]) -> None:
-    live(2000 if FULL else 100)
+    live(2000 if FULL else 60)
 
 
 def _nothing(*_: object, **__: object) -> None:
