@@ -38,6 +38,7 @@ from infrastructure.deploying.steps import (
     finished,
     roll_back,
     take,
+    with_migrations,
 )
 from infrastructure.deploying.waiting import Turn
 from infrastructure.deploying.way_back import switching, way_back
@@ -54,7 +55,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument("--account", default="", help="twelve digits: refuse to touch any other")
         command.add_argument("--yes", action="store_true", help="ask nothing")
         command.add_argument("--break-lock", action="store_true", help="somebody else's deploy is dead: go on over it")
-        command.add_argument("--patience", type=float, help="seconds within which the smoke test must be fine")
+        command.add_argument("--patience", type=float, help="seconds within which trial and smoke test must be fine")
     back.add_argument("--to", default="", help="the release that is meant: nothing is done where it is there already")
     forward.add_argument("--plan", action="store_true", help="only say what would be done")
     forward.add_argument("--may-lose", action="store_true", help="also what removes or replaces something")
@@ -249,12 +250,10 @@ def _let_go(record: Record, say: Say) -> None:
 def _instead_of(unfinished: Attempt | None, kind: str, release: Release) -> Attempt:
     """An attempt in the place of one that was cut off: what that had begun is taken anew, and taken back if need be.
 
-    What it has migrated stays, also when the deploy that comes in its place goes.
+    What it has migrated stays, also when what comes in its place goes.
     """
     begun = unfinished.steps if unfinished else ()
-    if unfinished and unfinished.kind == kind == "deploy":
-        release = replace(release, migrations=unfinished.release.migrations)
-    return Attempt(kind=kind, release=release, steps=dict.fromkeys(begun, BEGUN))
+    return Attempt(kind=kind, release=with_migrations(release, unfinished), steps=dict.fromkeys(begun, BEGUN))
 
 
 def _check_nobody_was_faster(plan: Plan, record: Record) -> None:

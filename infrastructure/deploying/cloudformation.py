@@ -102,10 +102,11 @@ class Stack:
         parameters: Sequence[Mapping[str, str | bool]],
         template: Template | None = None,
     ) -> str:
-        """The ARN of a change set that is ready, or that changes nothing. Raises StackFailed.
+        """The ARN of a change set that is ready, or that changes nothing. Raises StackFailed, Lost.
 
         Without a template it is that which the stack has, and without a role of ours that which it was changed by last.
         """
+        self._turn.check()
         made = self._cloud.create_change_set(
             StackName=self.name,
             ChangeSetName=f"{purpose}-{time.time_ns()}",
@@ -120,6 +121,7 @@ class Stack:
             ("_IN_PROGRESS", "_PENDING")
         ):
             time.sleep(POLLED)
+            self._turn.check()
         reason = about.get("StatusReason", "")
         if about["Status"] == "FAILED" and not any(said in reason for said in NOTHING_CHANGES):
             # It stays: what CloudFormation has found wrong before it began may stand there alone.

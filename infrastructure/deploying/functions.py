@@ -6,7 +6,7 @@ And for a while a third one beside them: the release that comes, before anybody 
 import base64
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -68,7 +68,8 @@ class Functions:
             yield name
         finally:
             if self.turn.is_ours():  # else it is the one of whoever deploys now
-                self._delete(name)
+                with suppress(ClientError):  # Lambda is not done with it: the next one takes its place, or it goes last
+                    self._delete(name)
 
     def clear_beside(self) -> None:
         """Delete the one beside that a deploy has left which was killed, and which nobody deploys over."""

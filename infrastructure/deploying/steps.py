@@ -14,7 +14,7 @@ from infrastructure.deploying.images import look_for, run_image
 from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.pages import smoke_test, try_out
 from infrastructure.deploying.parameters import told
-from infrastructure.deploying.record import BEGUN, Lost, Record, Release, begun
+from infrastructure.deploying.record import BEGUN, Attempt, Lost, Record, Release, begun
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.sender import wait_for_sender
@@ -45,7 +45,7 @@ class Tools:
     record: Record
     agreed: Mapping[str, Sequence[str]] = MappingProxyType({})  # what each stack may lose, as the plan showed it
     package: Path | None = None  # built where none is given
-    patience: float | None = None  # seconds of the smoke test
+    patience: float | None = None  # seconds of the trial, and of the smoke test
 
 
 class Deploy:
@@ -75,7 +75,7 @@ class Deploy:
             Step(name="package", do=self._package, done=lambda: tools.bucket.has(self._release.package)),
             Step(name="migrations", do=self._migrate),
             Step(name="static files", do=lambda: tools.bucket.publish(self._release)),
-            Step(name="trial", do=self._try_out),
+            Step(name="trial", do=self._try_out, done=lambda: False),  # of what it is told now
             *self._containers(),
             self._put(WORKER, THE_WORKER),
             self._put(WEB, THE_SWITCH),
@@ -213,17 +213,26 @@ def take(steps: Sequence[Step], record: Record, say: Say) -> None:
 def back_out(steps: Sequence[Step], record: Record, say: Say) -> None:
     """Undo what was begun of these steps, the last first; then the attempt is over, and the current release stays.
 
-    Cut off, all of it is undone once more: until the end the journal says what was switched.
+    Cut off, all of it is undone once more: until the end the journal says what was switched. What a deploy has migrated
+    stays, and from here on the current release has brought it.
     """
     for step in reversed(steps):
         if step.undo and step.name in begun(record).steps:
             say.step(f"back: {step.name}", step.undo)
-    record.finish(None)
+    failed, there = begun(record), record.releases.get(record.current)
+    record.finish(with_migrations(there, failed) if there else None)
 
 
 def _can_go_back(steps: Sequence[Step], record: Record) -> bool:
     """Whether something was switched that can be switched back; before that, the next run just goes on."""
     return any(step.undo and step.name in begun(record).steps for step in steps)
+
+
+def with_migrations(release: Release, unfinished: Attempt | None) -> Release:
+    """A release that stays or comes in the place of a deploy that is not finished, with what that has migrated."""
+    if unfinished is None or unfinished.kind != "deploy":
+        return release
+    return replace(release, migrations=(*release.migrations, *unfinished.release.migrations))
 
 
 def finished(record: Record) -> Release:

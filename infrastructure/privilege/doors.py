@@ -105,7 +105,7 @@ def _is_for_us(templates: Templates, stack: str, statement: Mapping[str, Any]) -
     equal = asked.get("StringEquals", {})
     if statement["Principal"]["Federated"] != POOLS:
         provider = next((key.removesuffix(":sub") for key in equal if key.endswith(":sub")), "")
-        return f"{provider}:aud" in equal and not isinstance(equal[f"{provider}:sub"], list)
+        return all(_is_one_text(equal.get(f"{provider}:{what}")) for what in ("sub", "aud"))
     pools = templates.value(stack, equal.get(f"{POOLS}:aud", []))
     pools = pools if isinstance(pools, list) else [pools]
     signed_in = any(
@@ -113,6 +113,11 @@ def _is_for_us(templates: Templates, stack: str, statement: Mapping[str, Any]) -
         for operator in ("StringLike", "StringEquals")
     )
     return signed_in and bool(pools) and {*pools} <= _refs(templates, "AWS::Cognito::IdentityPool")
+
+
+def _is_one_text(said: object) -> bool:
+    """Also where a parameter stands in it; what is a parameter as a whole could be a list."""
+    return isinstance(said, str) or (isinstance(said, dict) and said.keys() <= {"Fn::Join", "Fn::Sub"})
 
 
 def _refs(templates: Templates, kind: str) -> set[str]:

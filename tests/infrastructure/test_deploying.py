@@ -223,6 +223,7 @@ def test_while_a_release_migrates_the_worker_has_the_one_before(first: First, th
     assert {("one", ""), ("two", "one")} <= first.stage.migrated
     assert {pair for pair in first.stage.migrated if "two" in pair} == {("two", "one")}
     brought = {each["name"]: each["migrations"] for each in first.stage.record["releases"]}
+    assert brought["one"] == WAITING, "which were two calls"
     assert brought["two"] == ["orders.0003_a_column_for_the_worker"], "what stays when it goes"
 
 

@@ -85,7 +85,7 @@ def test_a_change_set_that_cloudformation_refuses_stays_and_its_events_are_named
 
 def test_who_lost_the_stage_carries_out_nothing_that_was_prepared(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "PAUSE", 0)
-    ours = iter([True, False])  # still while the change of somebody else is waited for
+    ours = iter([True, True, False])  # while it waits for what is in progress, and when it prepares its own
     aws.is_now("UPDATE_IN_PROGRESS")
     aws.is_now("UPDATE_COMPLETE")
     aws.is_now("UPDATE_COMPLETE")
@@ -93,6 +93,13 @@ def test_who_lost_the_stage_carries_out_nothing_that_was_prepared(aws: Aws, monk
 
     with pytest.raises(Lost):
         Stacks(aws.account, {"network": NETWORK}, turn=Turn(lambda: next(ours))).apply("network")
+
+
+def test_who_lost_the_stage_deletes_nothing(aws: Aws) -> None:
+    aws.is_now("ROLLBACK_COMPLETE")
+
+    with pytest.raises(Lost):
+        Stacks(aws.account, {"network": NETWORK}, turn=Turn(lambda: False)).apply("network")
 
 
 def test_a_long_template_is_read_from_the_bucket_of_packages(aws: Aws) -> None:

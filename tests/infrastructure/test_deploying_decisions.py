@@ -25,7 +25,7 @@ from infrastructure.deploying.functions import Functions
 from infrastructure.deploying.record import Attempt, Held, Lost, Record, Release
 from infrastructure.deploying.say import Say
 from infrastructure.deploying.stacks import Stacks
-from infrastructure.deploying.steps import Step, Tools, finished
+from infrastructure.deploying.steps import Step, Tools, back_out, finished
 from infrastructure.hand_over import REPOSITORY
 from vibecode import aws
 from vibecode.resources import LOCAL_ACCOUNT
@@ -298,7 +298,12 @@ def test_what_a_deploy_has_migrated_stays_when_the_one_goes_that_came_in_its_pla
     instead = command._instead_of(begun, "deploy", Release(name="four", source="four"))
 
     assert instead.release.migrations == SECOND.migrations
-    assert command._instead_of(begun, "rollback", FIRST).release == FIRST
+    assert command._instead_of(begun, "rollback", FIRST).release.migrations == (*FIRST.migrations, *SECOND.migrations)
+    record.take()
+    record.begin(begun)
+    back_out([], record, Say())
+    assert record.current == "two"
+    assert record.releases["two"].migrations == (*SECOND.migrations, *SECOND.migrations)
 
 
 def test_a_release_that_comes_again_has_the_migrations_that_it_brought_the_first_time(record: Record) -> None:

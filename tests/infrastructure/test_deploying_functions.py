@@ -134,6 +134,25 @@ def test_the_function_beside_of_whoever_deploys_now_is_not_deleted(aws: Aws, mon
         ours[0] = False
 
 
+def test_what_went_wrong_beside_is_said_and_not_that_lambda_could_not_delete_it_yet(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "configuration", lambda _: {"Role": "arn:aws:iam::1:role/worker"})
+    monkeypatch.setattr(Zappa, "settings", lambda _: {"dev-worker": {}})
+    cloud = aws("lambda")
+    cloud.add_client_error("delete_function", "ResourceNotFoundException")
+    cloud.add_response("create_function", {})
+    is_there(aws, "vibecode-dev-next", {"State": "Pending"})
+    cloud.add_client_error("delete_function", "ResourceConflictException")
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt), Functions(aws.account, Turn()).beside("worker", "releases/x.zip"):
+        pytest.fail("it is Pending still")
+
+
 def test_a_function_that_somebody_else_has_given_another_package_is_noticed(aws: Aws) -> None:
     mine, theirs = (base64.b64encode(hashlib.sha256(each).digest()).decode() for each in (b"mine", b"theirs"))
     for name, digest in (("vibecode-dev", mine), ("vibecode-dev-worker", theirs)):

@@ -15,7 +15,7 @@ from infrastructure.deploying.functions import Functions
 from infrastructure.deploying.images import look_for, missing, run_image
 from infrastructure.deploying.operations import Operations
 from infrastructure.deploying.parameters import told
-from infrastructure.deploying.record import Attempt, Release
+from infrastructure.deploying.record import Attempt, Lost, Release
 from infrastructure.deploying.releases import Bucket
 from infrastructure.deploying.stacks import Stacks
 from infrastructure.deploying.steps import Deploy, Tools, roll_back
@@ -100,6 +100,14 @@ def test_containers_that_do_not_start_say_why(aws: Aws, batch: Account) -> None:
 
     with pytest.raises(StackFailed, match="runtime is UPDATE_ROLLBACK_COMPLETE: Service: CannotPullContainerError"):
         run_image(Stacks(batch, {}), "new")
+
+
+def test_who_lost_the_stage_lets_containers_run_nothing(aws: Aws, batch: Account) -> None:
+    has_image(aws, "new")
+    runs_image(aws, "old")
+
+    with pytest.raises(Lost):
+        run_image(Stacks(batch, {}, turn=Turn(lambda: False)), "new")
 
 
 def test_containers_that_run_it_or_cannot_are_left_alone(aws: Aws, batch: Account) -> None:

@@ -34,9 +34,11 @@ class Told:
         """Containers."""
         return self._note("containers", f"releases/{tag}.zip")
 
-    def migrate(self, package: str, _learn: Any) -> None:
-        """The schema."""
+    def migrate(self, package: str, learn: Any) -> None:
+        """The schema, in two calls."""
         self._note("schema", package)
+        learn(["orders.0001"])
+        learn(["orders.0002"])
 
     def _note(self, what: str, package: str) -> str:
         self.said.append((what, package))
@@ -56,18 +58,22 @@ def tools(told: Told) -> Tools:
     everything: Any = told
     account: Any = SimpleNamespace(stage=stage)
     stacks: Any = SimpleNamespace(account=account, templates={})
-    record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=NEW), learn=lambda _: None)
+    record: Any = SimpleNamespace(attempt=Attempt(kind="deploy", release=NEW))
+    record.learn = lambda release: setattr(record, "attempt", replace(record.attempt, release=release))
     return Tools(stacks=stacks, functions=everything, operations=everything, bucket=everything, record=record)
 
 
 def test_a_deploy_migrates_brings_the_files_and_then_who_consumes_before_who_produces(told: Told) -> None:
-    deploy = {step.name: step for step in Deploy(tools(told), OLD).steps()}
+    ours = tools(told)
+    deploy = {step.name: step for step in Deploy(ours, OLD).steps()}
     tells = ("migrations", "static files", "containers", "worker", "web: the switch")
 
     for name in [name for name in deploy if name in tells]:
         deploy[name].do()
 
     assert told.said == [(what, NEW.package) for what in ("schema", "files", "containers", "worker", "web")]
+    assert ours.record.attempt
+    assert ours.record.attempt.release.migrations == ("orders.0001", "orders.0002"), "what each call has applied"
     order = list(deploy)
     assert order.index("package") < order.index("migrations")
     assert order.index("static files") < order.index("trial") < order.index("containers")
@@ -89,12 +95,12 @@ def test_what_a_way_back_has_switched_is_switched_again_the_last_first(told: Tol
     switched: dict[str, str] = {step.name: "done" for step in back if step.name != "containers"}
     ended: list[Release | None] = []
     attempt = Attempt(kind="rollback", release=OLD, steps=switched)
-    record: Any = SimpleNamespace(attempt=attempt, finish=ended.append)
+    record: Any = SimpleNamespace(attempt=attempt, finish=ended.append, releases={"new": NEW}, current="new")
 
     back_out(back, record, Say())
 
     assert told.said == [("worker", NEW.package), ("web", NEW.package)], "and not what was not begun"
-    assert ended == [None], "the current release stays"
+    assert ended == [NEW], "the current release stays"
 
 
 def test_a_way_back_to_the_current_release_has_nothing_to_go_forward_to_again(told: Told) -> None:
