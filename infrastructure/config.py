@@ -75,7 +75,7 @@ class Stage:
 
     # --- functions, and what runs long
     batch: bool = False  # a Fargate service for what runs longer than a function may
-    shared_files: bool = False  # EFS
+    shared_files: bool = False  # EFS, for its containers
 
     log_days: int
     budget: int
@@ -87,6 +87,8 @@ class Stage:
         """Refuse what no stack could be made of. Raises ValueError."""
         if self.domain and not self.hosted_zone:
             raise ValueError(f"{self.name}: {self.domain} needs its hosted_zone, where its records are made.")
+        if self.shared_files and not self.batch:
+            raise ValueError(f"{self.name}: shared_files needs batch, whose containers alone have them.")
         for value, form, example in (
             *((each, ORIGIN, "https://www.shop.example") for each in self.front_ends),
             *((each, OF_AN_APP, "example.shop.app://signed-in") for each in self.apps),

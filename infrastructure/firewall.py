@@ -46,6 +46,9 @@ ANSWERS = {
     "too-many": (429, "Too Many Requests", "rate-limited", "Too many requests come from this address. Wait a minute."),
     "refused": (403, "Forbidden", "forbidden", "The request looks like an attack."),
 }
+# A page of another origin may read why it was refused: nothing of anybody's is in it. Of headers a web ACL has 100:
+# https://docs.aws.amazon.com/waf/latest/developerguide/limits.html
+FOR_BROWSERS = {"Access-Control-Allow-Origin": "*"}
 
 
 def web_acl(
@@ -123,7 +126,7 @@ def rate(most: int, *, but: str = "", priority: int = 0) -> waf.CfnWebACL.RulePr
                 aggregate_key_type="IP", limit=most, evaluation_window_sec=WINDOW, scope_down_statement=scope_down
             )
         ),
-        action=_refusal("too-many", {"Retry-After": "60"}),
+        action=_refusal("too-many", {"Retry-After": "60", "Access-Control-Expose-Headers": "Retry-After"}),
         visibility_config=_seen("rate"),
     )
 
@@ -158,11 +161,12 @@ def _seen(metric: str) -> waf.CfnWebACL.VisibilityConfigProperty:
 
 
 def _refusal(key: str, headers: Mapping[str, str] | None = None) -> waf.CfnWebACL.RuleActionProperty:
-    said = [waf.CfnWebACL.CustomHTTPHeaderProperty(name=name, value=value) for name, value in (headers or {}).items()]
+    all_of_them = {**FOR_BROWSERS, **(headers or {})}
+    said = [waf.CfnWebACL.CustomHTTPHeaderProperty(name=name, value=value) for name, value in all_of_them.items()]
     return waf.CfnWebACL.RuleActionProperty(
         block=waf.CfnWebACL.BlockActionProperty(
             custom_response=waf.CfnWebACL.CustomResponseProperty(
-                response_code=ANSWERS[key][0], custom_response_body_key=key, response_headers=said or None
+                response_code=ANSWERS[key][0], custom_response_body_key=key, response_headers=said
             )
         )
     )

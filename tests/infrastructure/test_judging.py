@@ -1,6 +1,7 @@
 """The gates that templates pass: each of them says what is wrong, and that it has looked at all."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aws_cdk import aws_s3 as s3
 from infrastructure import app, judging
 from infrastructure.config import STAGES, Stage
 from infrastructure.parts import PACKS
+from infrastructure.privilege import check
 
 
 def open_bucket(scope: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
@@ -48,6 +50,46 @@ def test_a_pack_that_was_not_asked_is_no_pass(tmp_path: Path, pack: str) -> None
     [said] = judging.complaints_of_nag(report)
 
     assert said.startswith(f"cdk-nag's {pack} has not judged")
+
+
+def test_templates_that_are_not_as_they_were_committed_are_shown_line_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "SNAPSHOTS", tmp_path)
+    many = {"Resources": {f"Queue{n}": {"Type": "AWS::SQS::Queue"} for n in range(100)}}
+    judging.write_snapshots({"same": {"Resources": {}}, "gone": {"Resources": {}}, "other": {"Description": "old"}})
+
+    changed = [*judging.changes_of_snapshots({"same": {"Resources": {}}, "other": {"Description": "new"}, "new": many})]
+
+    gone, new, other = changed
+    assert '- "Resources": {}' in gone.splitlines()
+    assert '+  "Queue0": {' in new.splitlines()
+    assert re.fullmatch(r"… and \d+ more lines", new.splitlines()[-1])
+    assert {'- "Description": "old"', '+ "Description": "new"'} <= set(other.splitlines())
+    judging.write_snapshots({"same": {"Resources": {}}})
+    assert [path.name for path in tmp_path.iterdir()] == ["same.json"]
+
+
+GATES = {
+    "cdk-nag": (judging, "complaints_of_nag"),
+    "cfn-lint": (judging, "complaints_of_lint"),
+    "snapshots": (judging, "changes_of_snapshots"),
+    "permissions": (check, "complaints"),
+}
+
+
+@pytest.mark.parametrize("gate", ["", *GATES])
+def test_whichever_gate_complains_the_whole_fails_and_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gate: str
+) -> None:
+    monkeypatch.setattr(app, "synthesize", lambda _: {"one": {"Resources": {"A": {}, "B": {}}}})
+    for name, (module, asked) in GATES.items():
+        monkeypatch.setattr(module, asked, lambda _, name=name: [f"{name} complains"] if name == gate else [])
+    monkeypatch.setattr("sys.argv", ["app", "--folder", str(tmp_path)])
+
+    assert app.main() == (1 if gate else 0)
+
+    assert capsys.readouterr().out.splitlines() == [*([f"{gate} complains"] if gate else []), "1 stacks, 2 resources"]
 
 
 def test_where_there_is_no_template_cfn_lint_says_so(tmp_path: Path) -> None:

@@ -139,8 +139,18 @@ def test_resources_are_tagged_for_cost_tracking(templates: Templates) -> None:
         f"{each}: no {', '.join(missing)}" for each, tags in tagged if (missing := sorted(set(TAGS) - tags.keys()))
     ]
     assert not found, named(found)
-    stages = {(each.stage, tags["stage"]) for each, tags in tagged}
-    assert stages == {*((stage, stage) for stage in STAGES), ("pipeline", "all")}
+    said = {(each.stage, tags["stage"], tags["cost-centre"]) for each, tags in tagged}
+    assert said == {
+        ("dev", "dev", "engineering"),
+        ("staging", "staging", "engineering"),
+        ("production", "production", "shop"),
+        ("pipeline", "all", "engineering"),
+    }
+    assert {tags["app"] for _, tags in tagged} == {"vibecode"}
+    personal = {each.stack.partition(f"{each.stage}-")[2] for each, tags in tagged if tags["data-class"] == "personal"}
+    internal = {each.stack.partition(f"{each.stage}-")[2] for each, tags in tagged if tags["data-class"] == "internal"}
+    assert personal == {"data", "messaging", "live", "worldwide", "front", "identity", "runtime"}
+    assert personal.isdisjoint(internal), "a stack is as its most delicate part"
 
 
 def tags_of(resource: Resource) -> Mapping[str, str] | None:
@@ -496,8 +506,39 @@ def test_what_refuses_less_than_everything_without_tls_closes_no_door(less: Mapp
 
 
 # --- Cost optimization reviewed --------------------------------------------------------------------------------------
-# USD a month, and NAT gateways: as they were reviewed (docs/costs.md), whatever config.py says.
+# USD a month, and NAT gateways: as they were reviewed (docs/operations.md, What it costs), whatever config.py says.
 SPENT = {"dev": (100, 1), "staging": (300, 1), "production": (1500, 3)}
+
+
+# From how many ACUs on, whether RDS Proxy is before it, and how many read: a proxy would keep a cluster awake.
+DATABASES = {"dev": (0, 0, 0), "staging": (0.5, 1, 0), "production": (1, 1, 1)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_database_sleeps_where_nobody_works_at_night_and_has_a_proxy_everywhere_else(
+    templates: Templates, stage: str
+) -> None:
+    mine = of_stage(templates, stage)
+    [cluster] = resources(mine, CLUSTER)
+    proxies, instances = len([*resources(mine, "AWS::RDS::DBProxy")]), len([*resources(mine, "AWS::RDS::DBInstance")])
+
+    least = cluster.properties["ServerlessV2ScalingConfiguration"]["MinCapacity"]
+    assert (least, proxies, instances - 1) == DATABASES[stage]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_files_that_are_asked_for_seldom_cost_less_and_stay(templates: Templates, stage: str) -> None:
+    rules = {}
+    for bucket in resources(of_stage(templates, stage), "AWS::S3::Bucket"):
+        for rule in bucket.properties.get("LifecycleConfiguration", {}).get("Rules", []):
+            if rule.get("Transitions"):
+                rules[bucket.properties["BucketName"].split("-")[2], rule.get("Prefix", "")] = rule
+
+    assert set(rules) == {("static", ""), ("media", "products/")}
+    for rule in rules.values():
+        assert [each["StorageClass"] for each in rule["Transitions"]] == ["INTELLIGENT_TIERING"]
+        assert "ExpirationInDays" not in rule
+        assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] >= 30
 
 
 @pytest.mark.parametrize("stage", STAGES)

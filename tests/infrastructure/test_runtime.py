@@ -245,7 +245,7 @@ def test_no_stage_pays_for_containers_or_shared_files_that_it_did_not_ask_for(
     for name, stage in STAGES.items():
         services = {each.type.split("::")[1] for each in resources(of_stage(templates, name))}
         assert ("ECS" in services) is stage.batch
-        assert ("EFS" in services) is (stage.batch and stage.shared_files)
+        assert ("EFS" in services) is stage.shared_files
 
 
 def test_containers_come_with_the_work_and_go_with_it(everything: Mapping[str, Template]) -> None:

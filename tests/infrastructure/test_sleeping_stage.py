@@ -63,6 +63,10 @@ def _is_moment(value: object) -> bool:
 
 
 # --- what the clock sets off -----------------------------------------------------------------------------------------
+def test_dev_sleeps_and_no_other() -> None:
+    assert SLEEPING == ["dev"], "what is tried below is tried of it"
+
+
 @pytest.mark.parametrize("stage", SLEEPING)
 def test_all_that_wakes_the_database_comes_at_one_moment_of_the_day(templates: Templates, stage: str) -> None:
     mine = of_stage(templates, stage)

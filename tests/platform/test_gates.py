@@ -25,6 +25,21 @@ GATES = {
 PAPER = '#!/bin/sh\nsaid="$(basename "$0") $*"\necho "$said"\ncase "$said" in "$FAILS"*) exit 1 ;; esac\n'
 
 
+def test_everything_at_full_scale_is_recorded_compared_and_tried_on_the_release_before() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "test-full"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    said = [line for line in done.stdout.splitlines() if ".venv/bin/python" in line]
+    whole, recorder, recorded, before = [line.partition(".venv/bin/python ")[2] for line in said[-4:]]
+    assert "TEST_SCALE=full LOCAL_TRAIL=" in said[-4]
+    assert whole.startswith("-m pytest ")
+    assert whole.endswith('-m "not recorded"')
+    assert recorder.startswith("-m infrastructure.privilege.recorder tests ")
+    assert recorded.endswith(" -m recorded tests/infrastructure")
+    assert before == "-m vibecode.local.previous_release"
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """One with the script alone, and with tools that do nothing."""

@@ -1,8 +1,10 @@
 """Nonsense in the environment stops the start by its name; a cache that is away stops nothing."""
 
+import ast
 import functools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -283,3 +285,19 @@ def test_a_cache_that_never_answers_is_waited_for_briefly(stranger: Caller, sett
 
     assert answer.status_code == 200
     assert time.monotonic() - started < 2
+
+
+def test_every_variable_that_settings_read_stands_in_the_example() -> None:
+    read = {
+        argument.value
+        for source in ("settings.py", "environment.py")
+        for call in ast.walk(ast.parse((REPOSITORY / "vibecode" / source).read_text()))
+        if isinstance(call, ast.Call) and re.match(r"(env|self)\.", ast.unparse(call.func))
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+        and re.fullmatch(r"PORT|STAGE|[A-Z0-9]+(_[A-Z0-9]+)+", str(argument.value))
+    }
+    example = (REPOSITORY / ".env.example").read_text()
+    told = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", example, re.MULTILINE))
+
+    assert read - told == {"AWS_LAMBDA_FUNCTION_NAME"}, "which Lambda says itself"
