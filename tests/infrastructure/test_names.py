@@ -1,0 +1,54 @@
+"""What has a name has one of ours, the same in every account, but for a few that CloudFormation makes up."""
+
+import json
+import re
+from functools import cache
+
+import pytest
+
+from tests.infrastructure.templates import Resource, Templates, resources
+from tests.infrastructure.test_quality_checklist import SCHEMAS, known_types
+
+# By type, and how CDK calls each: it makes these for what it is in, and nobody but that asks for them.
+MADE_UP = {
+    ("AWS::IAM::Role", "VpcFlows"): "of the flow logs, which CDK makes with them",
+    ("AWS::IAM::Role", "ClusterMonitoringRole"): "of the cluster, which CDK makes with it",
+    ("AWS::IAM::Role", "GatewayLogs"): "an account has one, whichever stage comes first (live.py)",
+    ("AWS::RDS::DBClusterParameterGroup", "Parameters"): "a new one stands beside the old one while it is exchanged",
+    ("AWS::RDS::DBSubnetGroup", "ClusterSubnets"): "the same",
+    ("AWS::RDS::DBInstance", "Writer"): "a larger one stands beside it before it goes; docs/restoring.md finds it",
+    ("AWS::RDS::DBInstance", "Reader"): "the same",
+}
+
+
+@pytest.fixture(scope="session")
+def unnamed(templates: Templates) -> list[Resource]:
+    """What could have a name, and was given none."""
+    return [
+        each for each in resources(templates) if (names := names_of(each.type)) and not names & each.properties.keys()
+    ]
+
+
+@cache
+def names_of(kind: str) -> set[str]:
+    """The properties that name a type, as AWS's own schema has them: of a queue QueueName, of others Name alone."""
+    schema = json.loads((SCHEMAS / "resources" / f"{known_types()[kind]}.json").read_text())
+    given = schema["properties"].keys() - {path.rpartition("/")[2] for path in schema.get("readOnlyProperties", [])}
+    return {
+        name for name in given if (what := re.fullmatch(r"(\w*)(Name|Identifier)", name)) and kind.endswith(what[1])
+    }
+
+
+def is_made_up(resource: Resource, kind: str, name: str) -> bool:
+    return resource.type == kind and resource.name.startswith(name)
+
+
+def test_names_are_ours(templates: Templates, unnamed: list[Resource]) -> None:
+    assert [str(each) for each in unnamed if not any(is_made_up(each, *known) for known in MADE_UP)] == []
+
+    queue = next(iter(resources(templates, "AWS::SQS::Queue")))
+    assert names_of(queue.type) == {"QueueName"}
+
+
+def test_whatever_made_up_name_is_excused_is_there(unnamed: list[Resource]) -> None:
+    assert [known for known in MADE_UP if not any(is_made_up(each, *known) for each in unnamed)] == []
