@@ -236,12 +236,15 @@ def main() -> int:
         judging.write_snapshots(templates)
     said = [
         *judging.complaints_of_nag(arguments.folder / "validation-report.json"),
+        *judging.idle(arguments.folder),
         *judging.complaints_of_lint(arguments.folder),
         *judging.changes_of_snapshots(templates),
         *check.complaints(templates),
     ]
     count = sum(len(template["Resources"]) for template in templates.values())
-    print("\n".join([*said, f"{len(templates)} stacks, {count} resources"]))  # noqa: T201 -- the output of a command
+    accepted = judging.accepted(arguments.folder)
+    said_of_it = f"{len(accepted)} findings accepted for {len({*accepted.values()})} reasons"
+    print("\n".join([*said, f"{len(templates)} stacks, {count} resources, {said_of_it}"]))  # noqa: T201 -- the output of a command
     return 1 if said else 0
 
 

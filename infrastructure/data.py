@@ -124,14 +124,11 @@ class Data(cdk.Stack):
         # RDS would make it without an end and without our key.
         logs = f"/aws/rds/cluster/{stage.prefix}-database/postgresql"
         cluster.node.add_dependency(log_group(self, "DatabaseLog", logs, days=stage.log_days, key=key))
-        accept(
-            cluster,
-            {
-                "RDSInBackupPlan": "Instances of Aurora hold nothing: their cluster is in the plan",
-                "RDSEnhancedMonitoringEnabled": "On wherever the cluster does not sleep",
-                managed(MONITORING_POLICY): "AWS's own policy for what RDS writes of its instances",
-            },
-        )
+        accept(cluster, {"RDSInBackupPlan": "Instances of Aurora hold nothing: their cluster is in the plan"})
+        if stage.database_sleeps:
+            accept(cluster, {"RDSEnhancedMonitoringEnabled": "On wherever the cluster does not sleep"})
+        else:
+            accept(cluster, {managed(MONITORING_POLICY): "AWS's own policy for what RDS writes of its instances"})
         return cluster
 
     def _proxy(self, network: Network) -> rds.DatabaseProxy:

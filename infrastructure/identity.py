@@ -113,7 +113,6 @@ class Identity(cdk.Stack):
             pool,
             {
                 "COG2": "Customers choose; who works here loses their groups without a second factor (pre_token.py)",
-                "COG3": threats,
                 "COG8": threats,
             },
         )

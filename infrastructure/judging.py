@@ -31,6 +31,32 @@ def complaints_of_nag(report: Path) -> Iterator[str]:
                 yield f"{found['ruleName']}: {construct['constructPath']}: {found['description']}"
 
 
+def accepted(folder: Path) -> dict[tuple[str, str], str]:
+    """What is accepted in the templates of a folder, by construct and rule: the reason."""
+    known = [f"{pack}::{pack}-" for pack in PACKS]  # CDK accepts some warnings of its own, without a pack
+    return {
+        (construct.removeprefix("/"), rule): reason
+        for path in sorted(folder.rglob("*.metadata.json"))
+        for construct, entries in json.loads(path.read_text()).items()
+        for entry in entries
+        if entry["type"] == "aws:cdk:acknowledged-rules"
+        for name, reason in entry["data"].items()
+        for rule in (name.removeprefix(pack) for pack in known if name.startswith(pack))
+    }
+
+
+def idle(folder: Path) -> Iterator[str]:
+    """What is accepted and was found by neither pack: it would hide what comes."""
+    plugins = json.loads((folder / "validation-report.json").read_text())["pluginReports"]
+    found = {
+        (each["acknowledgedAt"], each["acknowledgedId"].partition("::")[2].removeprefix(f"{plugin['pluginName']}-"))
+        for plugin in plugins
+        for each in plugin["suppressedViolations"]
+    }
+    for construct, rule in sorted(accepted(folder).keys() - found):
+        yield f"{rule} is accepted in {construct}, and nothing was found there: it need not be"
+
+
 def complaints_of_lint(folder: Path) -> Iterator[str]:
     """What cfn-lint says of the templates in a folder; .cfnlintrc says what it is not asked."""
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "parseable", "--"]

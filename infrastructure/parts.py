@@ -34,11 +34,12 @@ def accept(scope: Construct, reasons: Mapping[str, str]) -> None:
 
 
 def accept_wildcards(scope: Construct, statements: Iterable[iam.PolicyStatement], reason: str) -> None:
-    """Accept every `*` in the actions and resources of these statements, which are a construct's, and no other."""
+    """Accept every `*` in what these statements, which are a construct's, allow, and no other."""
     account = cdk.Stack.of(scope).account
     found = {
         f"IAM5[{kind}::{value.replace(account, '<AWS::AccountId>')}]": reason
         for statement in statements
+        if statement.effect is iam.Effect.ALLOW
         for kind, values in (("Action", statement.actions), ("Resource", statement.resources))
         for value in values
         if "*" in value

@@ -11,7 +11,7 @@ from aws_cdk import aws_s3 as s3
 
 from infrastructure import app, judging
 from infrastructure.config import STAGES, Stage
-from infrastructure.parts import PACKS
+from infrastructure.parts import PACKS, accept
 from infrastructure.privilege import check
 
 
@@ -37,6 +37,20 @@ def test_cdk_nag_names_what_is_wrong_by_the_rules_of_both_packs(report: Path) ->
     assert "AwsSolutions-S10 dev/files/Open/Resource" in found
     assert "HIPAA.Security-S3DefaultEncryptionKMS production/files/Open/Resource" in found
     assert not any(" pipeline/" in line for line in found), "which is as it should be"
+
+
+def test_what_is_accepted_and_was_not_found_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def accepting(scope: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
+        stacks = open_bucket(scope, stage)
+        accept(stacks[0], {"S10": "It is a test", "SQS3": "There is no queue"})
+        return stacks
+
+    monkeypatch.setattr(app, "build", accepting)
+    app.synthesize(tmp_path, [STAGES["dev"]])
+
+    named = "SQS3 is accepted in dev/files, and nothing was found there: it need not be"
+    assert [said for said in judging.idle(tmp_path) if "pipeline" not in said] == [named]
+    assert judging.accepted(tmp_path)["dev/files", "S10"] == "It is a test"
 
 
 @pytest.mark.parametrize("pack", PACKS)
@@ -72,6 +86,7 @@ def test_templates_that_are_not_as_they_were_committed_are_shown_line_by_line(
 
 GATES = {
     "cdk-nag": (judging, "complaints_of_nag"),
+    "what is accepted for nothing": (judging, "idle"),
     "cfn-lint": (judging, "complaints_of_lint"),
     "snapshots": (judging, "changes_of_snapshots"),
     "permissions": (check, "complaints"),
@@ -89,7 +104,10 @@ def test_whichever_gate_complains_the_whole_fails_and_says_it(
 
     assert app.main() == (1 if gate else 0)
 
-    assert capsys.readouterr().out.splitlines() == [*([f"{gate} complains"] if gate else []), "1 stacks, 2 resources"]
+    assert capsys.readouterr().out.splitlines() == [
+        *([f"{gate} complains"] if gate else []),
+        "1 stacks, 2 resources, 0 findings accepted for 0 reasons",
+    ]
 
 
 def test_where_there_is_no_template_cfn_lint_says_so(tmp_path: Path) -> None:
