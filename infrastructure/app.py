@@ -63,7 +63,7 @@ def build(app: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
         }
 
     foundation = Foundation(
-        scope, "foundation", resources=resources, log_days=stage.log_days, **named("foundation", "internal")
+        scope, "foundation", resources=resources, log_days=stage.log_days, **named("foundation", "personal")
     )
     limit = iam.ManagedPolicy.from_managed_policy_arn(foundation, "Limits", limit_arn(stage.name, resources.account))
     iam.PermissionsBoundary.of(scope).apply(limit)  # every role of the stage
@@ -200,6 +200,8 @@ def synthesize(
 
     A deploy has them not ``judged`` once more: it is slow, and says aloud what was accepted.
     """
+    for old in [*folder.rglob("*.template.json"), *folder.rglob("*.metadata.json")]:
+        old.unlink()  # of stacks that there were
     app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
     stacks = [*(stack for stage in stages for stack in build(app, stage)), build_once(app)]
     for stack in stacks:

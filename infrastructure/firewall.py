@@ -46,7 +46,7 @@ ANSWERS = {
     "too-many": (429, "Too Many Requests", "rate-limited", "Too many requests come from this address. Wait a minute."),
     "refused": (403, "Forbidden", "forbidden", "The request looks like an attack."),
 }
-# A page of another origin may read why it was refused: nothing of anybody's is in it. Of headers a web ACL has 100:
+# A page of another origin may read why, where no preflight was refused before. Of headers a web ACL has 100:
 # https://docs.aws.amazon.com/waf/latest/developerguide/limits.html
 FOR_BROWSERS = {"Access-Control-Allow-Origin": "*"}
 

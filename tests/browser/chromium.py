@@ -47,8 +47,10 @@ def _nothing() -> None:
 
 def _from_playwright() -> None:
     print("fetching Chromium with Playwright", file=sys.stderr)
-    libraries = ["--with-deps"] if _may_install() else []  # without them its Chromium does not start
-    _try([sys.executable, "-m", "playwright", "install", *libraries, "chromium"], seconds=600)
+    install = [sys.executable, "-m", "playwright", "install", "chromium"]
+    # Without its libraries it does not start; where no package is to be had they may be there all the same.
+    if not (_may_install() and _try([*install, "--with-deps"], seconds=600)):
+        _try(install, seconds=300)
 
 
 def _from_debian() -> None:
@@ -62,9 +64,11 @@ def _may_install() -> bool:
     return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
-def _try(command: list[str], *, seconds: int) -> None:
+def _try(command: list[str], *, seconds: int) -> bool:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(error, file=sys.stderr)
+        return False
+    return done.returncode == 0

@@ -158,6 +158,7 @@ def test_the_api_lets_in_pages_of_the_stages_front_ends(everything: Mapping[str,
         {"apps": ("https://www.shop.example/signed-in",)},
         {"apps": ("shop://signed-in",)},
         {"domain": "shop.example", "hosted_zone": ""},
+        {"shared_files": True},
     ],
 )
 def test_a_stage_that_no_stack_could_be_made_of_is_refused(setting: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What has a name has one of ours, the same in every account, but for a few that CloudFormation makes up."""
+"""What has a name has one of ours, the same at every deploy, but for a few that CloudFormation or CDK makes up."""
 
 import json
 import re
@@ -6,12 +6,15 @@ from functools import cache
 
 import pytest
 
+from infrastructure.config import STAGES
 from tests.infrastructure.templates import Resource, Templates, resources
 from tests.infrastructure.test_quality_checklist import SCHEMAS, known_types
+from vibecode.rights import GROUPS
 
 # By type, and how CDK calls each: it makes these for what it is in, and nobody but that asks for them.
 MADE_UP = {
     ("AWS::IAM::Role", "VpcFlows"): "of the flow logs, which CDK makes with them",
+    ("AWS::IAM::Policy", "VpcFlows"): "the same",
     ("AWS::IAM::Role", "ClusterMonitoringRole"): "of the cluster, which CDK makes with it",
     ("AWS::IAM::Role", "GatewayLogs"): "an account has one, whichever stage comes first (live.py)",
     ("AWS::RDS::DBClusterParameterGroup", "Parameters"): "a new one stands beside the old one while it is exchanged",
@@ -21,12 +24,24 @@ MADE_UP = {
 }
 
 
+# What has its name from AWS, from what it is in, or from what tokens say.
+KNOWN = {
+    ("AWS::RDS::DBProxyTargetGroup", "default"),
+    *(("AWS::ApiGatewayV2::Stage", stage) for stage in STAGES),
+    *(("AWS::Cognito::UserPoolGroup", group) for group in GROUPS),
+}
+
+
 @pytest.fixture(scope="session")
 def unnamed(templates: Templates) -> list[Resource]:
-    """What could have a name, and was given none."""
-    return [
-        each for each in resources(templates) if (names := names_of(each.type)) and not names & each.properties.keys()
-    ]
+    """What could have a name, and was given none of ours."""
+    return [each for each in resources(templates) if names_of(each.type) and not is_ours(each)]
+
+
+def is_ours(resource: Resource) -> bool:
+    """Whether it is called after the project, or as it has to be."""
+    said = {str(resource.properties.get(name, "")) for name in names_of(resource.type)}
+    return any("vibecode" in each or (resource.type, each) in KNOWN for each in said)
 
 
 @cache
