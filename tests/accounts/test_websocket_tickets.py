@@ -240,6 +240,7 @@ def database_away(blocker: DjangoDbBlocker) -> Iterator[None]:
             yield
     finally:
         connections["default"].close()
+        vars(connections["default"]).pop("_closed_until", None)  # or the next test were refused for a second, too
         ours["PORT"] = before
 
 
