@@ -219,7 +219,7 @@ class Record:
         self.change(lambda known: replace(known, attempt=attempt))
 
     def note(self, step: str, verdict: str) -> None:
-        """A step of the attempt was begun, or done; the journal has it last, as whoever reads it expects."""
+        """A step of the attempt was begun, or done; the journal has its steps in the order they were taken last."""
 
         def noted(attempt: Attempt) -> Attempt:
             others = {name: said for name, said in attempt.steps.items() if name != step}
