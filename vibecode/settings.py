@@ -261,6 +261,7 @@ AUTHENTICATION_BACKENDS = [
 ]
 STAFF_NEED_MFA = env.yes_or_no("STAFF_NEED_MFA", default=not LOCAL)
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # for whoever came to sign in and wanted no page
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # cookies would need SECRET_KEY at once
 SESSION_COOKIE_AGE = 30 * 60  # without a page of the admin (vibecode.sessions)
 SESSION_LONGEST = 8 * 3600  # in all, whatever happens in it

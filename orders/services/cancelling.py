@@ -120,5 +120,4 @@ def fail_order(*, order: Order) -> Order:
         publish(OrderFailed.of(order))
         order.tell(OrderFailed.detail_type, actor="workflow")
     metric("OrdersByOutcome", 1, outcome="failed")
-    metric("WorkflowFailures", 1)
     return order

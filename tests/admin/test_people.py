@@ -61,13 +61,17 @@ def test_staff_may_not_shut_anybody_out(staff: Desk) -> None:
 
 
 @pytest.mark.parametrize("email", ["staff@example.com", "admin@example.com"])
-def test_who_works_here_signs_in_with_e_mail_and_password(db: None, email: str) -> None:
+@pytest.mark.parametrize(("page", "then"), [
+    ("/admin/login/", "/admin/"),
+    ("/admin/login/?next=/admin/orders/order/", "/admin/orders/order/"),
+])  # fmt: skip
+def test_who_works_here_signs_in_with_e_mail_and_password(db: None, page: str, then: str, email: str) -> None:
     client = Client()
 
-    answer = client.post("/admin/login/?next=/admin/", {"username": email, "password": DEMO_PASSWORD})
+    answer = client.post(page, {"username": email, "password": DEMO_PASSWORD})
 
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
-    assert client.get("/admin/").status_code == 200
+    assert (answer.status_code, answer.headers["Location"]) == (302, then)
+    assert client.get(then).status_code == 200
 
 
 @pytest.mark.parametrize(("email", "password"), [

@@ -155,9 +155,21 @@ def leave_beside(stage: StageHere) -> None:
     )
 
 
+def leave_a_change_set(stage: StageHere) -> None:
+    """A stack that was never begun, as a deploy leaves it that is killed before it executes the change set."""
+    stage.client("cloudformation").create_change_set(
+        StackName=f"{PREFIX}-network",
+        ChangeSetName="deploy-0",
+        ChangeSetType="CREATE",
+        TemplateBody='{"Resources": {"Left": {"Type": "AWS::SNS::Topic"}}}',
+    )
+
+
 def test_a_first_deploy_that_is_killed_within_its_steps_goes_on_to_the_end(
     first: First, empty: StageHere, seed: int
 ) -> None:
+    leave_a_change_set(empty)
+
     killed(empty, blows(FIRST, first.calls, random.Random(seed), 3), "deploy", release="one")
 
     assert empty.releases == ("one", "one")

@@ -80,9 +80,11 @@ def correct_deployments(endpoint: str) -> None:
 def _correct_change_sets() -> None:
     """Know what a stack was told, puts out and takes after a change set too, and take one that changes nothing.
 
+    And make no second stack of a name whose first change set was never executed.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateChangeSet.html
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html
     """
-    from moto.cloudformation.models import ChangeSet, cloudformation_backends
+    from moto.cloudformation.models import ChangeSet, CloudFormationBackend, cloudformation_backends
     from moto.cloudformation.responses import CloudFormationResponse
 
     apply = ChangeSet.apply
@@ -103,5 +105,15 @@ def _correct_change_sets() -> None:
         if response._get_action() != "CreateChangeSet":  # noqa: SLF001 -- the same
             refuse_same(response, *asked)
 
+    create = CloudFormationBackend.create_change_set
+
+    def create_over_an_empty_one(backend: Any, *, stack_name: str, change_set_type: str, **asked: Any) -> Any:
+        if change_set_type == "CREATE":
+            for there in [each for each in backend.stacks.values() if each.name == stack_name]:
+                if there.status == "REVIEW_IN_PROGRESS":
+                    del backend.stacks[there.stack_id]
+        return create(backend, stack_name=stack_name, change_set_type=change_set_type, **asked)
+
+    mend(CloudFormationBackend, "create_change_set", create_over_an_empty_one)
     mend(ChangeSet, "apply", apply_and_remember)
     mend(CloudFormationResponse, "_validate_different_update", refuse_same_update)
