@@ -198,16 +198,18 @@ def synthesize(
 ) -> Mapping[str, Mapping[str, Any]]:
     """Write the templates of the stages to a folder, with cdk-nag's report: each template by its stack's name.
 
-    A deploy has them not ``judged`` once more: it is slow, and says aloud what was accepted.
+    Those that an earlier synth left there go. A deploy has them not ``judged`` once more: it is slow, and says aloud
+    what was accepted.
     """
-    for old in [*folder.rglob("*.template.json"), *folder.rglob("*.metadata.json")]:
-        old.unlink()  # of stacks that there were
     app = cdk.App(outdir=str(folder), context=dict.fromkeys(FLAGS, True) | QUIET)
     stacks = [*(stack for stage in stages for stack in build(app, stage)), build_once(app)]
     for stack in stacks:
         _tag(stack)
     if judged:
         cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(), cdk_nag.HIPAASecurityChecks())
+    for place in (folder, *folder.glob("assembly-*")):
+        for old in (*place.glob("*.template.json"), *place.glob("*.metadata.json")):
+            old.unlink()
     try:
         app.synth()
     except RuntimeError as error:  # its rules found something: the report says what
@@ -245,7 +247,7 @@ def main() -> int:
     ]
     count = sum(len(template["Resources"]) for template in templates.values())
     accepted = judging.accepted(arguments.folder)
-    said_of_it = f"{len(accepted)} findings accepted for {len({*accepted.values()})} reasons"
+    said_of_it = f"{len(accepted)} acknowledgments of cdk-nag's findings for {len({*accepted.values()})} reasons"
     print("\n".join([*said, f"{len(templates)} stacks, {count} resources, {said_of_it}"]))  # noqa: T201 -- the output of a command
     return 1 if said else 0
 

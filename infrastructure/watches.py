@@ -175,7 +175,8 @@ def _of_orders(stage: Stage, metrics: Metrics) -> Iterator[Watch]:
     )
     yield Watch(
         name="orders-failed",
-        says="An order could be neither completed nor undone: its stock stays held until a person decides.",
+        says="An order could be neither completed nor undone: it holds its stock until its money is settled or a "
+        "person cancels it.",
         runbook="orders-failed",
         metric=metrics.own("OrdersByOutcome", outcome="failed"),
     )

@@ -122,13 +122,15 @@ def _take(lease: uuid.UUID) -> list[Fact]:
         return sorted((Fact(*row) for row in cursor.fetchall()), key=lambda fact: fact.id)
 
 
+# The first of its subject by a subquery, which is asked by the subject whatever the statistics say. An anti join
+# compares each with each when they are of a moment when nothing waited: 12 seconds a lease, in a backlog of 10,000.
 _TAKE = """
 WITH due AS (
     SELECT event.id FROM vibecode_outboxevent event
     WHERE event.sent_at IS NULL AND event.parked_at IS NULL AND event.due_at <= statement_timestamp()
-      AND NOT EXISTS (
-          SELECT FROM vibecode_outboxevent earlier
-          WHERE earlier.subject = event.subject AND earlier.id < event.id AND earlier.sent_at IS NULL
+      AND event.id = (
+          SELECT min(first.id) FROM vibecode_outboxevent first
+          WHERE first.subject = event.subject AND first.sent_at IS NULL
       )
     ORDER BY event.id LIMIT %(rows)s
     FOR UPDATE OF event SKIP LOCKED

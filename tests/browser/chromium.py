@@ -13,6 +13,7 @@ APPLICATIONS = (  # macOS
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
+FETCH = [sys.executable, "-m", "playwright", "install", "chromium"]
 HOW = (
     "The browser tests need a Chromium and found none. Install one (Debian: apt-get install chromium; macOS: "
     "brew install --cask chromium; anywhere: .venv/bin/playwright install chromium) or name one in CHROMIUM."
@@ -21,7 +22,7 @@ HOW = (
 
 def find_chromium(playwright: Playwright) -> str:
     """The path of a Chromium, installed if need be and possible. Raises RuntimeError saying how to get one."""
-    for fetch in (_nothing, _from_playwright, _from_debian):
+    for fetch in (_nothing, _from_playwright_with_libraries, _from_debian, _from_playwright):
         fetch()
         if found := _of_the_machine() or _of_playwright(playwright):
             return found
@@ -45,12 +46,10 @@ def _nothing() -> None:
     """What is here already comes first."""
 
 
-def _from_playwright() -> None:
-    print("fetching Chromium with Playwright", file=sys.stderr)
-    install = [sys.executable, "-m", "playwright", "install", "chromium"]
-    # Without its libraries it does not start; where no package is to be had they may be there all the same.
-    if not (_may_install() and _try([*install, "--with-deps"], seconds=600)):
-        _try(install, seconds=300)
+def _from_playwright_with_libraries() -> None:
+    if _may_install():
+        print("fetching Chromium with Playwright", file=sys.stderr)
+        _try([*FETCH, "--with-deps"], seconds=600)
 
 
 def _from_debian() -> None:
@@ -60,15 +59,19 @@ def _from_debian() -> None:
         _try(["apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium"], seconds=900)
 
 
+def _from_playwright() -> None:
+    """Its Chromium alone comes last: without libraries it does not start, but they may be there."""
+    print("fetching Chromium with Playwright, without its libraries", file=sys.stderr)
+    _try(FETCH, seconds=300)
+
+
 def _may_install() -> bool:
     return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
-def _try(command: list[str], *, seconds: int) -> bool:
+def _try(command: list[str], *, seconds: int) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
+        subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(error, file=sys.stderr)
-        return False
-    return done.returncode == 0

@@ -22,6 +22,9 @@ def open_bucket(scope: cdk.App, stage: Stage) -> Sequence[cdk.Stack]:
     return [stack]
 
 
+OLD = {"/gone": [{"type": "aws:cdk:acknowledged-rules", "data": {"AwsSolutions::AwsSolutions-SQS3": "It was a test"}}]}
+
+
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What cdk-nag says of two stages that have such a bucket."""
@@ -46,8 +49,13 @@ def test_what_is_accepted_and_was_not_found_is_named(tmp_path: Path, monkeypatch
         return stacks
 
     monkeypatch.setattr(app, "build", accepting)
+    for gone, said in (("gone.template.json", {}), ("gone.metadata.json", OLD)):  # of a stack that there was
+        for place in (tmp_path, tmp_path / "assembly-dev"):
+            place.mkdir(exist_ok=True)
+            (place / gone).write_text(json.dumps(said))
     app.synthesize(tmp_path, [STAGES["dev"]])
 
+    assert [*tmp_path.rglob("gone.*")] == []
     named = "SQS3 is accepted in dev/files, and nothing was found there: it need not be"
     assert [said for said in judging.idle(tmp_path) if "pipeline" not in said] == [named]
     assert judging.accepted(tmp_path)["dev/files", "S10"] == "It is a test"
@@ -106,7 +114,7 @@ def test_whichever_gate_complains_the_whole_fails_and_says_it(
 
     assert capsys.readouterr().out.splitlines() == [
         *([f"{gate} complains"] if gate else []),
-        "1 stacks, 2 resources, 0 findings accepted for 0 reasons",
+        "1 stacks, 2 resources, 0 acknowledgments of cdk-nag's findings for 0 reasons",
     ]
 
 

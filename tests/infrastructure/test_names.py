@@ -1,12 +1,12 @@
-"""What has a name has one of ours, the same at every deploy, but for a few that CloudFormation or CDK makes up."""
+"""What has a name has one of ours, of its stage, the same at every deploy; but for a few that AWS or CDK makes up."""
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 
 import pytest
 
-from infrastructure.config import STAGES
 from tests.infrastructure.templates import Resource, Templates, resources
 from tests.infrastructure.test_quality_checklist import SCHEMAS, known_types
 from vibecode.rights import GROUPS
@@ -24,10 +24,11 @@ MADE_UP = {
 }
 
 
-# What has its name from AWS, from what it is in, or from what tokens say.
+# What has its name from AWS, from what it is in, or from what tokens say; and what an account has once.
 KNOWN = {
     ("AWS::RDS::DBProxyTargetGroup", "default"),
-    *(("AWS::ApiGatewayV2::Stage", stage) for stage in STAGES),
+    ("AWS::CodeConnections::Connection", "vibecode"),
+    ("AWS::CodePipeline::Pipeline", "vibecode"),
     *(("AWS::Cognito::UserPoolGroup", group) for group in GROUPS),
 }
 
@@ -39,9 +40,11 @@ def unnamed(templates: Templates) -> list[Resource]:
 
 
 def is_ours(resource: Resource) -> bool:
-    """Whether it is called after the project, or as it has to be."""
+    """Whether it is called after the project and its stage, or as it has to be."""
     said = {str(resource.properties.get(name, "")) for name in names_of(resource.type)}
-    return any("vibecode" in each or (resource.type, each) in KNOWN for each in said)
+    ours = re.compile(rf"vibecode[-/_]{resource.stage}\b")
+    known = {*KNOWN, ("AWS::ApiGatewayV2::Stage", resource.stage)}
+    return any(ours.search(each) or (resource.type, each) in known for each in said)
 
 
 @cache
@@ -63,6 +66,7 @@ def test_names_are_ours(templates: Templates, unnamed: list[Resource]) -> None:
 
     queue = next(iter(resources(templates, "AWS::SQS::Queue")))
     assert names_of(queue.type) == {"QueueName"}
+    assert not is_ours(replace(queue, stack="vibecode-another-messaging")), "nor is it another stage's"
 
 
 def test_whatever_made_up_name_is_excused_is_there(unnamed: list[Resource]) -> None:

@@ -26,6 +26,7 @@ def test_cdk_nag_finds_nothing_and_cfn_lint_only_what_was_laid_beside_it(
 
     assert [*resources(everything, "AWS::ECS::Service")]
     assert [*judging.complaints_of_nag(folder_of_everything / "validation-report.json")] == []
+    assert [*judging.idle(folder_of_everything)] == [], "and nothing is accepted that is not there"
     [said] = judging.complaints_of_lint(folder_of_everything)
     assert "wrong.template.json" in said
     assert "BucketNam" in said

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from pytest_django import DjangoDbBlocker
 
 from tests.in_process import FULL
@@ -24,6 +25,7 @@ from vibecode.local.folder import REPOSITORY
 from vibecode.local.guard import Guard
 from vibecode.models import OutboxEvent
 from vibecode.outbox import publish
+from vibecode.relay import relay
 
 NAME = "relayed"
 SUBJECTS = 50
@@ -157,6 +159,38 @@ def test_a_relay_killed_in_the_middle_loses_nothing_and_doubles_only_what_it_had
     }
     assert len(doubled) <= 10 * kills  # one request of each that died
     assert max(repeats.values()) <= 1 + kills
+
+
+def rows_read() -> int:
+    """How many rows and entries of indexes were looked at in the outbox, ever."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute(
+            """
+            SELECT (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'vibecode_outboxevent')
+                 + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'vibecode_outboxevent')
+            """
+        )
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.usefixtures("relays")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_backlog_is_no_dearer_for_statistics_of_a_moment_when_nothing_waited(*, there: bool) -> None:
+    """They mostly are of such a moment: with all sent, or with none there."""
+    fill(SUBJECTS)
+    OutboxEvent.objects.update(sent_at=Now())
+    if not there:
+        OutboxEvent.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE vibecode_outboxevent")
+    fill(1000)
+    before = rows_read()
+
+    with contextlib.closing(Listener()):
+        assert relay().sent == 1000
+
+    assert (rows_read() - before) / 1000 < 50  # hundreds, where each is compared with each
 
 
 def test_a_relay_told_to_end_finishes_the_batch_in_hand(relays: Relays) -> None:

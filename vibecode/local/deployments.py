@@ -80,7 +80,8 @@ def correct_deployments(endpoint: str) -> None:
 def _correct_change_sets() -> None:
     """Know what a stack was told, puts out and takes after a change set too, and take one that changes nothing.
 
-    And make no second stack of a name whose first change set was never executed.
+    And make no second stack of a name whose first change set was never executed: that one and its change sets go, where
+    AWS keeps both.
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateChangeSet.html
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html
     """
@@ -109,9 +110,11 @@ def _correct_change_sets() -> None:
 
     def create_over_an_empty_one(backend: Any, *, stack_name: str, change_set_type: str, **asked: Any) -> Any:
         if change_set_type == "CREATE":
-            for there in [each for each in backend.stacks.values() if each.name == stack_name]:
-                if there.status == "REVIEW_IN_PROGRESS":
-                    del backend.stacks[there.stack_id]
+            of_this_name = [each for each in backend.stacks.values() if each.name == stack_name]
+            empty = {each.stack_id for each in of_this_name if each.status == "REVIEW_IN_PROGRESS"}
+            for kept in (backend.stacks, backend.change_sets):
+                for key in [key for key, each in kept.items() if each.stack_id in empty]:
+                    del kept[key]
         return create(backend, stack_name=stack_name, change_set_type=change_set_type, **asked)
 
     mend(CloudFormationBackend, "create_change_set", create_over_an_empty_one)
