@@ -122,8 +122,8 @@ def _take(lease: uuid.UUID) -> list[Fact]:
         return sorted((Fact(*row) for row in cursor.fetchall()), key=lambda fact: fact.id)
 
 
-# The first of its subject by a subquery, which is asked by the subject whatever the statistics say. An anti join
-# compares each with each when they are of a moment when nothing waited: 12 seconds a lease, in a backlog of 10,000.
+# The first of its subject by a subquery, which goes by the subject. An anti join compares each with each once the
+# statistics are of a moment when nothing waited: 12 seconds a lease, in a backlog of 10,000.
 _TAKE = """
 WITH due AS (
     SELECT event.id FROM vibecode_outboxevent event

@@ -1,4 +1,4 @@
-"""Which Chromium the browser tests drive: the machine's, else Playwright's own, else Debian's package."""
+"""Which Chromium the browser tests drive: the machine's, else one that can be fetched with its libraries."""
 
 import os
 import shutil

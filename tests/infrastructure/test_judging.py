@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,12 +51,13 @@ def test_what_is_accepted_and_was_not_found_is_named(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(app, "build", accepting)
     for gone, said in (("gone.template.json", {}), ("gone.metadata.json", OLD)):  # of a stack that there was
-        for place in (tmp_path, tmp_path / "assembly-dev"):
+        for place in (tmp_path, tmp_path / "assembly-dev", tmp_path / "assembly-gone", tmp_path / "of-somebody-else"):
             place.mkdir(exist_ok=True)
             (place / gone).write_text(json.dumps(said))
     app.synthesize(tmp_path, [STAGES["dev"]])
 
-    assert [*tmp_path.rglob("gone.*")] == []
+    assert {path.parent.name for path in tmp_path.rglob("gone.*")} == {"of-somebody-else"}
+    shutil.rmtree(tmp_path / "of-somebody-else")
     named = "SQS3 is accepted in dev/files, and nothing was found there: it need not be"
     assert [said for said in judging.idle(tmp_path) if "pipeline" not in said] == [named]
     assert judging.accepted(tmp_path)["dev/files", "S10"] == "It is a test"
