@@ -1,4 +1,4 @@
-"""Which Chromium the browser tests drive: the machine's, else one that can be fetched with its libraries."""
+"""Which Chromium the browser tests drive: the machine's, Playwright's that is here, else one fetched."""
 
 import os
 import shutil
